@@ -1,0 +1,44 @@
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "agent/allocator/hints.h"
+#include "agent/core/machine.h"
+#include "agent/core/policy.h"
+
+namespace podfence {
+
+enum class TopologyPolicy { kNone, kBestEffort, kRestricted, kSingleNumaNode };
+enum class TopologyScope { kContainer, kPod };
+
+// The Topology manager's configuration, checked (topologymanager/policy_options.go, topology_manager.go).
+struct TopologyOptions {
+  TopologyPolicy policy = TopologyPolicy::kNone;
+  TopologyScope scope = TopologyScope::kContainer;
+  bool prefer_closest_numa = false;
+  int max_allowable_numa_nodes = 8;
+};
+absl::StatusOr<TopologyOptions> ParseTopologyOptions(const Machine& machine, const Policy& policy);
+
+struct Merged {
+  Hint best;           // numa empty: any node
+  bool admit = false;  // what the policy says of it
+};
+
+// Merges what the providers offer under one policy. The answer is that of the reference's walk over the whole cross
+// product (topologymanager/policy.go HintMerger), found without the walk.
+class HintMerger {
+ public:
+  // nodes: all NUMA nodes of the machine, ascending; distances: node order × node order.
+  HintMerger(std::vector<int> nodes, std::vector<std::vector<uint64_t>> distances, TopologyOptions options);
+  Merged Merge(const std::vector<ProviderHints>& providers) const;
+
+ private:
+  std::vector<int> nodes_;
+  std::vector<std::vector<uint64_t>> distances_;
+  TopologyOptions options_;
+};
+
+}  // namespace podfence
