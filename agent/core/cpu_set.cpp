@@ -5,15 +5,14 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
+#include "agent/core/text.h"
 
 namespace podfence {
 namespace {
 
 absl::Status BadList(std::string_view list, std::string_view part, std::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "cpulist \"", absl::string_view(list.data(), list.size()), "\": \"", absl::string_view(part.data(), part.size()),
-      "\" at character ", part.data() - list.data() + 1, ' ', absl::string_view(why.data(), why.size())));
+  return absl::InvalidArgumentError(
+      Cat("cpulist \"", list, "\": \"", part, "\" at character ", part.data() - list.data() + 1, " ", why));
 }
 
 bool ReadCpu(std::string_view text, int& cpu) {
@@ -46,7 +45,7 @@ absl::StatusOr<CpuSet> CpuSet::Parse(std::string_view list) {
       return BadList(whole, part, "is not a CPU range");
     }
     if (last < first) return BadList(whole, part, "runs backwards");
-    if (last > kMaxCpu) return BadList(whole, part, absl::StrCat("exceeds the highest CPU number ", kMaxCpu));
+    if (last > kMaxCpu) return BadList(whole, part, Cat("exceeds the highest CPU number ", kMaxCpu));
     set |= Range(first, last);
     if (comma == std::string_view::npos) break;
     list.remove_prefix(comma + 1);
