@@ -1,0 +1,112 @@
+#pragma once
+
+// server/ shows what the agent knows: /metrics, /api/v1/*, the landing page. Its threads read immutable Snapshots that
+// the agent's loop publishes, and share nothing else with it. It may use core/, topology/ and state/ (JSON of
+// values); it changes nothing.
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "agent/core/decision.h"
+#include "agent/core/machine.h"
+#include "agent/core/node_state.h"
+#include "agent/core/policy.h"
+
+namespace podfence {
+
+// Who ran on a CPU that another owns (design: Verifier).
+enum class ForeignClass { kContainer, kHost, kPause, kMovableKthread, kBoundKthread };
+inline constexpr std::array<std::string_view, 5> kForeignClassNames = {"container", "host", "pause",
+                                                                       "kthread_movable", "kthread_bound"};
+inline constexpr size_t kForeignClasses = kForeignClassNames.size();
+
+// CFS bandwidth of one cgroup (cpu.stat), the container's own or an ancestor's.
+struct ThrottlingView {
+  std::string cgroup;  // path below the cgroup root
+  bool limited = false;  // cpu.max is not "max"
+  uint64_t periods = 0;
+  uint64_t throttled_periods = 0;
+  double throttled_seconds = 0;
+};
+
+// One container of an admitted pod as it lives.
+struct ContainerView {
+  std::string name;
+  std::string kind;        // init | sidecar | app
+  std::string phase;       // waiting | running | succeeded | failed
+  std::string message;     // why it waits or failed; empty where there is nothing to say
+  uint64_t restarts = 0;
+  std::string assignment;  // node_exclusive | pod_exclusive | pod_shared | node_shared
+  CpuSet cpus;             // the decision: where it may run; empty: not fenced
+  CpuSet effective_cpus;   // cpuset.cpus.effective as the kernel says
+  NumaSet mems;            // empty: every node
+  double promised_cpus = 0;  // exclusive: its CPUs; shared: what its pool or quota leaves it at most; 0: no promise
+  double cpu_seconds = 0;    // CPU time used since its cgroup was made
+  std::vector<ThrottlingView> throttling;  // itself first, then every ancestor up to the root
+  std::array<double, kForeignClasses> foreign_seconds{};  // time that others ran on its exclusive CPUs
+  double escaped_seconds = 0;                             // time that it ran outside its set
+};
+
+struct PodView {
+  std::string uid;
+  std::vector<ContainerView> containers;  // init containers, then app containers, in the pod's order
+};
+
+// A pod that was refused or is not valid, as its manifest stands.
+struct RejectedView {
+  std::string pod;       // namespace/name
+  std::string source;    // manifest file
+  std::string reason;    // TopologyAffinityError, …; Invalid
+  std::string message;
+};
+
+struct ProbeView {
+  std::string name;     // sched_switch, affinity, …
+  bool running = false;
+  std::string detail;   // how it is attached, or what the kernel said against it
+  uint64_t runs = 0;    // BPF run count and time; 0 where the kernel does not count (bpf_stats_enabled)
+  double run_seconds = 0;
+};
+
+// Something an operator should know; count says how often it was seen since the agent's start.
+struct FindingView {
+  std::string kind;  // intrusion | escape | throttling | drift | empty_pool | misfit | checkpoint
+  std::string pod;   // namespace/name; empty: the node
+  std::string container;
+  std::string message;
+  uint64_t count = 1;
+  double last_seen = 0;  // Unix seconds
+  bool active = false;   // still so at the last look
+};
+
+struct Snapshot {
+  std::string version;
+  std::string mode;  // local
+  double time = 0;            // Unix seconds of this snapshot
+  double monotonic = 0;       // seconds on the node's monotonic clock, for rates
+  double started = 0;         // Unix seconds of the agent's start
+  Machine machine;
+  Policy policy;
+  CpuSet reserved_cpus;
+  NodeState state;
+  std::vector<PodView> pods;  // of state.pods, in UID order
+  std::vector<RejectedView> rejected;
+  std::vector<ProbeView> probes;
+  std::vector<FindingView> findings;
+  std::map<std::string, uint64_t> finding_totals;  // by kind, since the agent's start
+  CounterGrowth counters;           // summed since the agent's start
+  uint64_t lost_events = 0;         // findings that the ring buffer had no room for
+  uint64_t drift_repairs = 0;
+  uint64_t invariant_violations = 0;
+  uint64_t commits = 0;
+  uint64_t commit_errors = 0;
+  std::array<uint64_t, 2> decisions{};  // admitted, rejected
+  double last_decision_seconds = 0;     // how long the last admission took, commit excluded
+};
+
+}  // namespace podfence
