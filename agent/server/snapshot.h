@@ -21,13 +21,13 @@ namespace podfence {
 
 // Who ran on a CPU that another owns (design: Verifier).
 enum class ForeignClass { kContainer, kHost, kPause, kMovableKthread, kBoundKthread };
-inline constexpr std::array<std::string_view, 5> kForeignClassNames = {"container", "host", "pause",
-                                                                       "kthread_movable", "kthread_bound"};
+inline constexpr std::array<std::string_view, 5> kForeignClassNames = {"container", "host", "pause", "kthread_movable",
+                                                                       "kthread_bound"};
 inline constexpr size_t kForeignClasses = kForeignClassNames.size();
 
 // CFS bandwidth of one cgroup (cpu.stat), the container's own or an ancestor's.
 struct ThrottlingView {
-  std::string cgroup;  // path below the cgroup root
+  std::string cgroup;    // path below the cgroup root
   bool limited = false;  // cpu.max is not "max"
   uint64_t periods = 0;
   uint64_t throttled_periods = 0;
@@ -37,17 +37,17 @@ struct ThrottlingView {
 // One container of an admitted pod as it lives.
 struct ContainerView {
   std::string name;
-  std::string kind;        // init | sidecar | app
-  std::string phase;       // waiting | running | succeeded | failed
-  std::string message;     // why it waits or failed; empty where there is nothing to say
+  std::string kind;     // init | sidecar | app
+  std::string phase;    // waiting | running | succeeded | failed
+  std::string message;  // why it waits or failed; empty where there is nothing to say
   uint64_t restarts = 0;
-  std::string assignment;  // node_exclusive | pod_exclusive | pod_shared | node_shared
-  CpuSet cpus;             // the decision: where it may run; empty: not fenced
-  CpuSet effective_cpus;   // cpuset.cpus.effective as the kernel says
-  NumaSet mems;            // empty: every node
+  std::string assignment;    // node_exclusive | pod_exclusive | pod_shared | node_shared
+  CpuSet cpus;               // the decision: where it may run; empty: not fenced
+  CpuSet effective_cpus;     // cpuset.cpus.effective as the kernel says
+  NumaSet mems;              // empty: every node
   double promised_cpus = 0;  // exclusive: its CPUs; shared: what its pool or quota leaves it at most; 0: no promise
   double cpu_seconds = 0;    // CPU time used since its cgroup was made
-  std::vector<ThrottlingView> throttling;  // itself first, then every ancestor up to the root
+  std::vector<ThrottlingView> throttling;                 // itself first, then every ancestor up to the root
   std::array<double, kForeignClasses> foreign_seconds{};  // time that others ran on its exclusive CPUs
   double escaped_seconds = 0;                             // time that it ran outside its set
 };
@@ -59,17 +59,17 @@ struct PodView {
 
 // A pod that was refused or is not valid, as its manifest stands.
 struct RejectedView {
-  std::string pod;       // namespace/name
-  std::string source;    // manifest file
-  std::string reason;    // TopologyAffinityError, …; Invalid
+  std::string pod;     // namespace/name
+  std::string source;  // manifest file
+  std::string reason;  // TopologyAffinityError, …; Invalid
   std::string message;
 };
 
 struct ProbeView {
-  std::string name;     // sched_switch, affinity, …
+  std::string name;  // sched_switch, affinity, …
   bool running = false;
-  std::string detail;   // how it is attached, or what the kernel said against it
-  uint64_t runs = 0;    // BPF run count and time; 0 where the kernel does not count (bpf_stats_enabled)
+  std::string detail;  // how it is attached, or what the kernel said against it
+  uint64_t runs = 0;   // BPF run count and time; 0 where the kernel does not count (bpf_stats_enabled)
   double run_seconds = 0;
 };
 
@@ -84,12 +84,28 @@ struct FindingView {
   bool active = false;   // still so at the last look
 };
 
+// One of the agent's sources of measurements: whether its last look worked, how long it took, how often it failed.
+struct CollectorView {
+  std::string name;  // cgroup | verifier
+  bool up = false;
+  double duration_seconds = 0;
+  uint64_t errors = 0;
+};
+
+// What was seen of exclusive containers since the agent's start, ended ones included: never falls.
+struct PromiseTotals {
+  std::array<double, kForeignClasses> foreign_seconds{};
+  double escaped_seconds = 0;
+  double throttled_seconds = 0;  // at themselves and at every ancestor
+  uint64_t throttled_periods = 0;
+};
+
 struct Snapshot {
   std::string version;
-  std::string mode;  // local
-  double time = 0;            // Unix seconds of this snapshot
-  double monotonic = 0;       // seconds on the node's monotonic clock, for rates
-  double started = 0;         // Unix seconds of the agent's start
+  std::string mode;      // local
+  double time = 0;       // Unix seconds of this snapshot
+  double monotonic = 0;  // seconds on the node's monotonic clock, for rates
+  double started = 0;    // Unix seconds of the agent's start
   Machine machine;
   Policy policy;
   CpuSet reserved_cpus;
@@ -98,9 +114,12 @@ struct Snapshot {
   std::vector<RejectedView> rejected;
   std::vector<ProbeView> probes;
   std::vector<FindingView> findings;
+  std::vector<CollectorView> collectors;
+  PromiseTotals totals;
+  bool per_pod_metrics = false;                    // containers' series are exported (configuration: perPodMetrics)
   std::map<std::string, uint64_t> finding_totals;  // by kind, since the agent's start
-  CounterGrowth counters;           // summed since the agent's start
-  uint64_t lost_events = 0;         // findings that the ring buffer had no room for
+  CounterGrowth counters;                          // summed since the agent's start
+  uint64_t lost_events = 0;                        // findings that the ring buffer had no room for
   uint64_t drift_repairs = 0;
   uint64_t invariant_violations = 0;
   uint64_t commits = 0;

@@ -1,0 +1,170 @@
+#include "agent/server/snapshot_json.h"
+
+#include "agent/core/text.h"
+#include "agent/state/state_json.h"
+#include "agent/topology/machine_json.h"
+
+// How single values look; found by nlohmann-json through argument-dependent lookup, hence in podfence itself.
+namespace podfence {
+
+using nlohmann::json;
+
+namespace {
+
+// nlohmann-json reports a wrong shape by exception; inside this file only, SnapshotFromJson ends it.
+struct WrongShape : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+json ListToJson(const ResourceList& list) {
+  json object = json::object();
+  for (const auto& [name, amount] : list) object[name] = amount.ToString();
+  return object;
+}
+
+ResourceList ListFromJson(const json& object) {
+  ResourceList list;
+  for (const auto& [name, text] : object.items()) {
+    const absl::StatusOr<Quantity> amount = Quantity::Parse(text.get<std::string>());
+    if (!amount.ok()) throw WrongShape(Cat(name, ": ", ToStd(amount.status().message())));
+    list.emplace(name, *amount);
+  }
+  return list;
+}
+
+}  // namespace
+
+void to_json(json& value, const CpuSet& cpus) { value = cpus.ToString(); }
+void from_json(const json& value, CpuSet& cpus) {
+  absl::StatusOr<CpuSet> parsed = CpuSet::Parse(value.get<std::string>());
+  if (!parsed.ok()) throw WrongShape(std::string(parsed.status().message()));
+  cpus = *std::move(parsed);
+}
+void to_json(json& value, const NumaSet& numa) {
+  value = json::array();
+  for (int id : numa) value.push_back(id);
+}
+void from_json(const json& value, NumaSet& numa) {
+  numa = NumaSet();
+  for (const json& id : value) {
+    const int node = id.get<int>();
+    if (node < 0 || node > NumaSet::kMaxNode) throw WrongShape(Cat("NUMA node ", node, " is out of range"));
+    numa.Add(node);
+  }
+}
+void to_json(json& value, const Policy& policy) {
+  json reserved_memory = json::array();
+  for (const NumaReservation& reservation : policy.reserved_memory) {
+    reserved_memory.push_back({{"numaNode", reservation.numa_node}, {"limits", ListToJson(reservation.limits)}});
+  }
+  value = {{"cpuManagerPolicy", policy.cpu_manager_policy},
+           {"cpuManagerPolicyOptions", policy.cpu_manager_policy_options},
+           {"memoryManagerPolicy", policy.memory_manager_policy},
+           {"topologyManagerPolicy", policy.topology_manager_policy},
+           {"topologyManagerScope", policy.topology_manager_scope},
+           {"topologyManagerPolicyOptions", policy.topology_manager_policy_options},
+           {"reservedSystemCPUs", policy.reserved_system_cpus},
+           {"reserved", ListToJson(policy.reserved)},
+           {"reservedMemory", std::move(reserved_memory)}};
+}
+void from_json(const json& value, Policy& policy) {
+  value.at("cpuManagerPolicy").get_to(policy.cpu_manager_policy);
+  value.at("cpuManagerPolicyOptions").get_to(policy.cpu_manager_policy_options);
+  value.at("memoryManagerPolicy").get_to(policy.memory_manager_policy);
+  value.at("topologyManagerPolicy").get_to(policy.topology_manager_policy);
+  value.at("topologyManagerScope").get_to(policy.topology_manager_scope);
+  value.at("topologyManagerPolicyOptions").get_to(policy.topology_manager_policy_options);
+  value.at("reservedSystemCPUs").get_to(policy.reserved_system_cpus);
+  policy.reserved = ListFromJson(value.at("reserved"));
+  policy.reserved_memory.clear();
+  for (const json& entry : value.at("reservedMemory")) {
+    policy.reserved_memory.push_back(
+        {.numa_node = entry.at("numaNode").get<int>(), .limits = ListFromJson(entry.at("limits"))});
+  }
+}
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ThrottlingView, cgroup, limited, periods, throttled_periods, throttled_seconds)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ContainerView, name, kind, phase, message, restarts, assignment, cpus,
+                                   effective_cpus, mems, promised_cpus, cpu_seconds, throttling, foreign_seconds,
+                                   escaped_seconds)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PodView, uid, containers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RejectedView, pod, source, reason, message)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeView, name, running, detail, runs, run_seconds)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FindingView, kind, pod, container, message, count, last_seen, active)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CollectorView, name, up, duration_seconds, errors)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PromiseTotals, foreign_seconds, escaped_seconds, throttled_seconds,
+                                   throttled_periods)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CounterGrowth, allocations, allocation_errors, assignments)
+
+json SnapshotToJson(const Snapshot& snapshot) {
+  return {{"version", snapshot.version},
+          {"mode", snapshot.mode},
+          {"time", snapshot.time},
+          {"monotonic", snapshot.monotonic},
+          {"started", snapshot.started},
+          {"machine",
+           {{"name", snapshot.machine.name},
+            {"offline", snapshot.machine.offline},
+            {"topology", MachineToJson(snapshot.machine)}}},
+          {"policy", snapshot.policy},
+          {"reserved_cpus", snapshot.reserved_cpus},
+          {"state", StateToJson(snapshot.state)},
+          {"pods", snapshot.pods},
+          {"rejected", snapshot.rejected},
+          {"probes", snapshot.probes},
+          {"findings", snapshot.findings},
+          {"collectors", snapshot.collectors},
+          {"totals", snapshot.totals},
+          {"per_pod_metrics", snapshot.per_pod_metrics},
+          {"finding_totals", snapshot.finding_totals},
+          {"counters", snapshot.counters},
+          {"lost_events", snapshot.lost_events},
+          {"drift_repairs", snapshot.drift_repairs},
+          {"invariant_violations", snapshot.invariant_violations},
+          {"commits", snapshot.commits},
+          {"commit_errors", snapshot.commit_errors},
+          {"decisions", snapshot.decisions},
+          {"last_decision_seconds", snapshot.last_decision_seconds}};
+}
+
+absl::StatusOr<Snapshot> SnapshotFromJson(const json& value) {
+  Snapshot snapshot;
+  try {
+    value.at("version").get_to(snapshot.version);
+    value.at("mode").get_to(snapshot.mode);
+    value.at("time").get_to(snapshot.time);
+    value.at("monotonic").get_to(snapshot.monotonic);
+    value.at("started").get_to(snapshot.started);
+    const json& machine = value.at("machine");
+    absl::StatusOr<Machine> read = MachineFromJson(machine.at("topology"), machine.at("name").get<std::string>());
+    if (!read.ok()) return read.status();
+    snapshot.machine = *std::move(read);
+    machine.at("offline").get_to(snapshot.machine.offline);
+    value.at("policy").get_to(snapshot.policy);
+    value.at("reserved_cpus").get_to(snapshot.reserved_cpus);
+    absl::StatusOr<NodeState> state = StateFromJson(value.at("state"));
+    if (!state.ok()) return state.status();
+    snapshot.state = *std::move(state);
+    value.at("pods").get_to(snapshot.pods);
+    value.at("rejected").get_to(snapshot.rejected);
+    value.at("probes").get_to(snapshot.probes);
+    value.at("findings").get_to(snapshot.findings);
+    value.at("collectors").get_to(snapshot.collectors);
+    value.at("totals").get_to(snapshot.totals);
+    value.at("per_pod_metrics").get_to(snapshot.per_pod_metrics);
+    value.at("finding_totals").get_to(snapshot.finding_totals);
+    value.at("counters").get_to(snapshot.counters);
+    value.at("lost_events").get_to(snapshot.lost_events);
+    value.at("drift_repairs").get_to(snapshot.drift_repairs);
+    value.at("invariant_violations").get_to(snapshot.invariant_violations);
+    value.at("commits").get_to(snapshot.commits);
+    value.at("commit_errors").get_to(snapshot.commit_errors);
+    value.at("decisions").get_to(snapshot.decisions);
+    value.at("last_decision_seconds").get_to(snapshot.last_decision_seconds);
+  } catch (const std::exception& error) {
+    return absl::InvalidArgumentError(Cat("the agent's state: ", error.what()));
+  }
+  return snapshot;
+}
+
+}  // namespace podfence
