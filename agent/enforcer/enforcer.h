@@ -1,0 +1,98 @@
+#pragma once
+
+// The enforcer brings the kernel to what a committed NodeState says: it vacates, then hands over, reads back, and
+// repairs what others change. It uses core/ and cgroup/ alone, decides nothing about CPUs or memory, and knows no
+// pods but those of the NodeState. Layout below the injected cgroup root: <name>/pod<uid>/<container>.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/cgroup/cgroup.h"
+#include "agent/core/machine.h"
+#include "agent/core/node_state.h"
+#include "agent/enforcer/finding.h"
+#include "agent/enforcer/plan.h"
+
+namespace podfence {
+
+// Keeps the rest of the host off exclusive CPUs: other top-level cgroups, unbound workqueues, movable kernel threads,
+// and user processes in the root cgroup. What was there before is kept in <state_dir>/host-fence until Release.
+struct HostFenceOptions {
+  std::string proc_root = "/proc";
+  std::string sys_root = "/sys";
+  std::string state_dir;
+};
+
+struct EnforcerOptions {
+  std::string name = "podfence";         // of the cgroup below the root that holds everything of ours
+  CpuSet reserved;                       // the system's CPUs
+  bool cpu_manager = true;               // false under cpuManagerPolicy none
+  std::optional<HostFenceOptions> host;  // none: the host stays as it is
+};
+
+// A cgroup that exists, and what it is held to.
+struct LiveFence {
+  Fence fence;
+  std::string path;  // absolute
+  uint64_t id = 0;   // cgroup id
+};
+
+// What one pass did and found.
+struct EnforceReport {
+  std::vector<LiveFence> live;    // every cgroup of the plan that exists
+  std::vector<Finding> findings;  // all of them, the plan's too
+  int writes = 0;                 // control files written
+  CpuSet shared;                  // the plan's: where shared containers run
+  CpuSet host;                    // the plan's: where the host runs
+};
+
+// Not thread-safe; for the agent's one loop. Every call does its work and returns: nothing waits.
+class Enforcer {
+ public:
+  // Opens the hierarchy at cgroup_root (OpenHierarchy's errors). Changes nothing yet.
+  static absl::StatusOr<Enforcer> Create(const std::string& cgroup_root, const Machine& machine,
+                                         EnforcerOptions options);
+  Enforcer(Enforcer&&) noexcept;
+  Enforcer& operator=(Enforcer&&) noexcept;
+  ~Enforcer();  // leaves everything as it is; see ReleaseHost
+
+  // Makes our own cgroup with all controllers enabled downwards. Idempotent; once before all else.
+  absl::Status Prepare();
+
+  // Makes the kernel say what state says, for all cgroups that exist: (1) every shared cgroup, the host's too, is
+  // taken off CPUs that are someone's own; (2) cpuset.cpus.effective is read back; (3) owners get theirs, then shared
+  // cgroups grow. Idempotent; after every commit. Differences from what the pass before left are findings (kDrift),
+  // and repaired. Errors: our own tree cannot be read. A refused write is a finding, and the rest goes on.
+  absl::StatusOr<EnforceReport> Apply(const NodeState& state);
+  // Apply, and the sweep over kernel threads that appeared since. From a timer.
+  absl::StatusOr<EnforceReport> Reconcile(const NodeState& state);
+
+  // Makes the cgroup of a container that is about to start: fresh (an old empty one is removed), fenced, read back, no
+  // process in it. For an exclusive container no shared cgroup may still have one of its CPUs: FailedPrecondition
+  // names the one that has. FailedPrecondition too where processes of an earlier start still live in it.
+  absl::StatusOr<Cgroup> CreateContainerCgroup(const NodeState& state, std::string_view uid,
+                                               std::string_view container);
+  // The cgroup of a container that was made before; NotFound where there is none.
+  absl::StatusOr<Cgroup> FindContainerCgroup(const NodeState& state, std::string_view uid,
+                                             std::string_view container) const;
+  // Removes the pod's cgroups. FailedPrecondition where processes still live there; Ok where there are none.
+  absl::Status RemovePod(std::string_view uid);
+  // Pods that have cgroups below ours, by UID.
+  absl::StatusOr<std::vector<std::string>> PodsWithCgroups() const;
+
+  // Undoes the host fence: every set goes back to what it was before, unless someone else has changed it since.
+  // At the agent's orderly end. The containers' fences stay: their processes go on.
+  absl::Status ReleaseHost();
+
+ private:
+  struct Impl;
+  explicit Enforcer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace podfence

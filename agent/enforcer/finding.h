@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace podfence {
+
+enum class FindingKind {
+  kDrift,          // a control file was changed by someone else; repaired where `repaired` says so
+  kStillShared,    // a shared cgroup could not be taken off exclusive CPUs: their owner may not start
+  kNotEffective,   // the kernel's effective set is not the one that was written
+  kEmptyNodePool,  // the node shared pool is empty: shared containers are held on the reserved CPUs
+  kNoQuotaLeft,    // exclusive CPUs use up the pod's CPU limit: shared containers get the smallest quota
+  kUnknownCgroup,  // a cgroup with processes below ours that no decision names; held in the node shared pool
+  kQuotaAbove,     // a cpu.max above our cgroup that we may not change would throttle exclusive containers
+  kHostNotFenced,  // part of the host could not be kept off exclusive CPUs
+  kWriteFailed,    // the kernel refused a write
+};
+// "drift", "still_shared", …: as metrics and the API name it.
+std::string_view FindingKindName(FindingKind kind);
+
+// Something an operator should know, with the facts. Fields that do not apply are empty.
+struct Finding {
+  FindingKind kind = FindingKind::kDrift;
+  std::string pod;        // UID
+  std::string container;  // name
+  std::string path;       // of the cgroup, absolute
+  std::string file;       // control file
+  std::string expected;
+  std::string found;
+  bool repaired = false;
+  std::string message;  // one sentence for a person, all of the above in it
+  friend bool operator==(const Finding&, const Finding&) = default;
+};
+
+}  // namespace podfence

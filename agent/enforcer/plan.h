@@ -1,0 +1,70 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/cgroup/control.h"
+#include "agent/core/cpu_set.h"
+#include "agent/core/machine.h"
+#include "agent/core/node_state.h"
+#include "agent/enforcer/finding.h"
+
+namespace podfence {
+
+// Whose a cgroup below ours is.
+enum class CgroupRole {
+  kPod,         // pod<uid>: holds the containers' cgroups, no process
+  kQuotaGroup,  // pod<uid>/containers.quota-shared: shared containers of one pod that share one quota
+  kContainer,
+};
+
+// What the control files of one cgroup must say.
+struct Fence {
+  std::string path;  // relative to our own cgroup: "pod<uid>/<container>"
+  CgroupRole role = CgroupRole::kContainer;
+  std::string uid;
+  std::string container;   // empty but for kContainer
+  bool exclusive = false;  // the CPUs are this container's own
+  CpuSet cpus;             // cpuset.cpus; empty: inherits
+  NumaSet mems;            // cpuset.mems; empty: inherits (every node that has memory)
+  CpuMax cpu_max;
+  uint64_t cpu_weight = 100;
+  std::optional<uint64_t> memory_max;  // bytes; none: max
+  friend bool operator==(const Fence&, const Fence&) = default;
+};
+
+// What the plan needs to know beside the NodeState.
+struct PlanContext {
+  CpuSet all;               // every CPU of the machine
+  CpuSet reserved;          // the system's CPUs
+  bool cpu_manager = true;  // false under cpuManagerPolicy none: containers without own CPUs are not fenced
+};
+
+struct Plan {
+  std::vector<Fence> fences;  // parents before children; pods by UID, containers in the pod's order
+  CpuSet exclusive;           // every CPU that is some container's own, and every bubble: closed to all others
+  CpuSet shared;              // where node-shared containers run; empty: not fenced
+  // Where the host's own cgroups, workqueues and kernel threads run: shared and reserved; empty: not fenced.
+  CpuSet host;
+  std::vector<Finding> findings;  // kEmptyNodePool, kNoQuotaLeft; paths relative to our own cgroup
+  const Fence* Find(std::string_view path) const;
+};
+
+// Turns decisions into the wanted contents of control files. Pure. The rules:
+// - cpuset: an exclusive container has its own CPUs, a pod-isolated one its pod's shared pool, every other the node
+//   shared pool; a pod with a bubble is held to it as a whole.
+// - quota: design "Quotas"; values as the kubelet computes them (cm/helpers_linux.go MilliCPUToQuota, period 100 ms,
+//   at least 1,000 us; kuberuntime_container_linux.go: a container without a limit has its pod's).
+//   One-shot init containers run before the app containers, so they use what those do not yet use.
+// - cpu.weight: from the request as the kubelet and its cgroup library do (helpers_linux.go MilliCPUToShares, then
+//   shares to weight on the quadratic curve that maps 2, 1024, 262144 to 1, 100, 10000).
+// - memory.max from limits, cpuset.mems from the blocks.
+Plan MakePlan(const NodeState& state, const PlanContext& context);
+
+// The path of a container's cgroup relative to ours, as MakePlan gives it; NotFound where the pod or container is none
+// of the state's.
+absl::StatusOr<std::string> ContainerPath(const NodeState& state, std::string_view uid, std::string_view container);
+
+}  // namespace podfence
