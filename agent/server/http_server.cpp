@@ -1,0 +1,148 @@
+#include "agent/server/http_server.h"
+
+#include <httplib.h>
+
+#include <charconv>
+#include <thread>
+#include <utility>
+
+#include "agent/core/text.h"
+#include "agent/server/snapshot_json.h"
+
+namespace podfence {
+namespace {
+
+constexpr char kText[] = "text/plain; charset=utf-8";
+constexpr char kMetricsType[] = "text/plain; version=0.0.4; charset=utf-8";
+constexpr char kJson[] = "application/json";
+constexpr int kReadTimeoutSeconds = 5;
+
+// The page holds no value of the node's, so nothing in it needs escaping.
+constexpr char kLandingPage[] = R"(<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Podfence</title>
+<style>body{font-family:sans-serif;max-width:40em;margin:2em auto;line-height:1.5}</style></head>
+<body><h1>Podfence</h1>
+<p>Exclusive CPUs and memory for containers, decided, fenced and verified on this node.</p>
+<ul>
+<li><a href="/metrics">/metrics</a>: for Prometheus</li>
+<li><a href="/api/v1/state">/api/v1/state</a>: everything decided and seen, as JSON</li>
+<li>/api/v1/explain?pod=NAMESPACE/NAME: why a pod landed where it did, or was refused</li>
+<li><a href="/-/healthy">/-/healthy</a>, <a href="/-/ready">/-/ready</a>: probes</li>
+</ul></body></html>
+)";
+
+struct Address {
+  std::string host;
+  int port = 0;
+};
+
+absl::StatusOr<Address> ParseListen(const std::string& listen) {
+  const size_t colon = listen.rfind(':');
+  Address address;
+  if (colon != std::string::npos) {
+    address.host = listen.substr(0, colon);
+    const std::string_view port = std::string_view(listen).substr(colon + 1);
+    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), address.port);
+    if (error == std::errc() && end == port.data() + port.size() && address.port >= 0 && address.port <= 65535) {
+      if (address.host.size() > 1 && address.host.front() == '[' && address.host.back() == ']') {
+        address.host = address.host.substr(1, address.host.size() - 2);
+      }
+      if (address.host.empty()) address.host = "0.0.0.0";
+      return address;
+    }
+  }
+  return absl::InvalidArgumentError(
+      Cat("listen address \"", listen, "\" is not HOST:PORT, such as 127.0.0.1:9551 or [::1]:9551"));
+}
+
+void Fail(httplib::Response& response, int code, std::string_view message) {
+  response.status = code;
+  response.set_content(Cat(message, "\n"), kText);
+}
+
+}  // namespace
+
+struct HttpServer::Impl {
+  httplib::Server server;
+  ServerSources sources;
+  std::thread thread;
+  int port = 0;
+
+  void Route() {
+    server.Get("/", [](const httplib::Request&, httplib::Response& response) {
+      response.set_content(kLandingPage, "text/html; charset=utf-8");
+    });
+    server.Get("/-/healthy", [](const httplib::Request&, httplib::Response& response) {
+      response.set_content("Podfence is healthy.\n", kText);
+    });
+    server.Get("/-/ready", [this](const httplib::Request&, httplib::Response& response) {
+      WithSnapshot(response, [&](const Snapshot&) { response.set_content("Podfence is ready.\n", kText); });
+    });
+    server.Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
+      WithSnapshot(response, [&](const Snapshot& snapshot) {
+        response.set_content(sources.render_metrics(snapshot), kMetricsType);
+      });
+    });
+    server.Get("/api/v1/state", [this](const httplib::Request&, httplib::Response& response) {
+      WithSnapshot(response,
+                   [&](const Snapshot& snapshot) { response.set_content(SnapshotToJson(snapshot).dump(), kJson); });
+    });
+    server.Get("/api/v1/explain", [this](const httplib::Request& request, httplib::Response& response) {
+      if (!request.has_param("pod")) {
+        Fail(response, 400, "name the pod: /api/v1/explain?pod=NAMESPACE/NAME");
+        return;
+      }
+      const absl::StatusOr<nlohmann::json> trace = sources.explain(request.get_param_value("pod"));
+      if (!trace.ok()) {
+        Fail(response, absl::IsNotFound(trace.status()) ? 404 : 503, ToStd(trace.status().message()));
+        return;
+      }
+      response.set_content(trace->dump(), kJson);
+    });
+  }
+
+  template <typename Answer>
+  void WithSnapshot(httplib::Response& response, Answer answer) {
+    const std::shared_ptr<const Snapshot> snapshot = sources.snapshot();
+    if (snapshot == nullptr) {
+      Fail(response, 503, "Podfence is starting.");
+      return;
+    }
+    answer(*snapshot);
+  }
+};
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen, ServerSources sources) {
+  absl::StatusOr<Address> address = ParseListen(listen);
+  if (!address.ok()) return address.status();
+  auto impl = std::make_unique<Impl>();
+  impl->sources = std::move(sources);
+  impl->Route();
+  // Two threads answer all: a scrape beside a person. httplib polls idle kept-alive connections every 10 ms, which an
+  // idle agent does not want, so each connection serves one request.
+  impl->server.new_task_queue = [] { return new httplib::ThreadPool(2); };
+  impl->server.set_keep_alive_max_count(1);
+  impl->server.set_read_timeout(kReadTimeoutSeconds);
+  impl->server.set_write_timeout(kReadTimeoutSeconds);
+  impl->server.set_payload_max_length(0);
+  impl->port = address->port == 0                                        ? impl->server.bind_to_any_port(address->host)
+               : impl->server.bind_to_port(address->host, address->port) ? address->port
+                                                                         : -1;
+  if (impl->port < 0) {
+    const int error = errno;
+    return absl::ErrnoToStatus(error, Cat("listen on ", listen));
+  }
+  impl->thread = std::thread([server = &impl->server] { server->listen_after_bind(); });
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+HttpServer::~HttpServer() {
+  impl_->server.stop();
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+int HttpServer::port() const { return impl_->port; }
+
+}  // namespace podfence
