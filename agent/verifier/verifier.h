@@ -1,0 +1,56 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/verifier/expectations.h"
+#include "agent/verifier/observation.h"
+
+namespace podfence {
+
+// The verifier room: proves from inside the kernel that what was decided is what happens. It uses core/ and the
+// programs of bpf/, changes nothing on the node, and decides nothing. Which of its probes run is found out once, by
+// trying, at Start; what does not attach is said in Probes() and is no failure: without any, Read still reports
+// bandwidth from cpu.stat.
+struct VerifierOptions {
+  std::string cgroup_root = "/sys/fs/cgroup";  // where cgroup v2 is mounted
+  std::string proc_root = "/proc";
+  uint32_t max_fences = 1024;  // fences at one moment; kernel memory is about 350 bytes times CPUs for each
+  bool measure_wait = true;    // fill FenceObservation::wait
+};
+
+// Belongs to one thread, the agent's loop.
+class Verifier {
+ public:
+  // Loads and attaches what this kernel takes. Fails only where the arguments make no sense (InvalidArgument).
+  static absl::StatusOr<std::unique_ptr<Verifier>> Start(const VerifierOptions& options);
+  virtual ~Verifier() = default;
+
+  // Replaces everything expected, atomically: a task is judged by the old fences or by the new ones. Counters go on
+  // for a fence that stays the same cgroup. Call it between vacating and handing over: after the shared cgroups were
+  // narrowed and read back and before the new owner starts; on release, before the shared cgroups are widened.
+  // Only cgroups that exist can be expected (NotFound), with the given inode (FailedPrecondition: recreated).
+  // InvalidArgument as ValidateExpectations, ResourceExhausted beyond max_fences; after an error what was expected
+  // before still is.
+  virtual absl::Status Expect(const Expectations& expectations) = 0;
+
+  // All counters now. Also compares with the call before and queues throttling and quota findings.
+  virtual absl::StatusOr<Observation> Read() = 0;
+
+  // Looks at the affinity of every task of every fence, and queues what is beyond its set as drift. O(tasks of the
+  // node) in the kernel; meant for every few seconds.
+  virtual absl::Status Sweep() = 0;
+
+  // Takes what was found since the last call.
+  virtual std::vector<Finding> Poll() = 0;
+
+  // Becomes readable (EPOLLIN) when Poll has something from the kernel; -1 where no probe can find anything.
+  virtual int fd() const = 0;
+
+  virtual ProbeReport Probes() const = 0;
+};
+
+}  // namespace podfence
