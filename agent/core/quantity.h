@@ -12,6 +12,8 @@ namespace podfence {
 // A resource amount as Kubernetes writes it ("4", "250m", "16Gi", "1e3"): k8s.io/apimachinery pkg/api/resource
 // quantity.go. Exact: held in billionths (the smallest unit Kubernetes keeps), finer amounts are rounded up as there.
 // The format it was written in is kept, so that ToString gives the canonical form the API would print.
+// Amounts end at 2^127-1 billionths (1.7e29 units): what lies beyond is held as that. There, beyond int64, the
+// reference's own Value wraps or gives 0; here it saturates.
 class Quantity {
  public:
   enum class Format { kDecimalSI, kBinarySI, kDecimalExponent };
@@ -29,7 +31,7 @@ class Quantity {
     return quantity;
   }
   // Follows ParseQuantity: sign, digits, point, suffix (n u m k M G T P E, Ki … Ei) or exponent (e3, E-3).
-  // InvalidArgument names the text and what is wrong with it; amounts beyond the API's range are capped as there.
+  // InvalidArgument names the text and what is wrong with it; binary amounts are capped at 2^63-1 as there.
   static absl::StatusOr<Quantity> Parse(std::string_view text);
 
   // Whole units, rounded up away from zero; saturates at the ends of int64 (Quantity.Value).
@@ -47,6 +49,8 @@ class Quantity {
   // Sums and differences keep the left side's format, unless it is zero (Quantity.Add, Sub).
   Quantity& operator+=(const Quantity& other);
   Quantity& operator-=(const Quantity& other);
+  // Drops what is finer than a thousandth, rounding away from zero (Quantity.RoundUp, as defaulting does it).
+  void RoundUpToMilli();
 
   friend constexpr bool operator==(const Quantity& a, const Quantity& b) { return a.nanos_ == b.nanos_; }
   friend constexpr std::strong_ordering operator<=>(const Quantity& a, const Quantity& b) {
