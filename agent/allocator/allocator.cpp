@@ -1,0 +1,131 @@
+#include "agent/allocator/allocator.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "agent/allocator/admit.h"
+#include "agent/allocator/explain.h"
+#include "agent/core/text.h"
+
+namespace podfence {
+namespace {
+
+HintMerger MakeMerger(const Machine& machine, const TopologyOptions& options) {
+  std::vector<int> ids;
+  std::vector<std::vector<uint64_t>> distances;
+  for (const NumaNode& node : machine.nodes) {
+    ids.push_back(node.id);
+    distances.push_back(node.distances);
+  }
+  return {std::move(ids), std::move(distances), options};
+}
+
+Draft MakeDraft(const NodeState& state, std::shared_ptr<const Pod> pod) {
+  Draft draft;
+  draft.before = &state;
+  draft.pod = std::move(pod);
+  draft.shared_cpus = state.shared_cpus;
+  draft.nodes = state.nodes;
+  return draft;
+}
+
+StateChange MakeChange(Draft draft) {
+  return {.uid = draft.pod->uid,
+          .pod = std::move(draft.allocation),
+          .shared_cpus = std::move(draft.shared_cpus),
+          .nodes = std::move(draft.nodes)};
+}
+
+}  // namespace
+
+struct Allocator::Parts {
+  Machine machine;
+  Policy policy;
+  Managers managers;
+};
+
+absl::StatusOr<Allocator> Allocator::Create(Machine machine, Policy policy) {
+  if (absl::Status status = ValidateMachine(machine); !status.ok()) return status;
+  // The order in which the kubelet makes its managers, and so meets what is wrong.
+  absl::StatusOr<TopologyOptions> topology = ParseTopologyOptions(machine, policy);
+  if (!topology.ok()) return topology.status();
+  absl::StatusOr<CpuManager> cpu = CpuManager::Create(machine, policy);
+  if (!cpu.ok()) return cpu.status();
+  absl::StatusOr<MemoryManager> memory = MemoryManager::Create(machine, policy);
+  if (!memory.ok()) return memory.status();
+  Managers managers{*topology, MakeMerger(machine, *topology), *std::move(cpu), *std::move(memory)};
+  return Allocator(std::unique_ptr<Parts>(new Parts{std::move(machine), std::move(policy), std::move(managers)}));
+}
+
+Allocator::Allocator(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Allocator::Allocator(Allocator&&) noexcept = default;
+Allocator& Allocator::operator=(Allocator&&) noexcept = default;
+Allocator::~Allocator() = default;
+
+const Machine& Allocator::machine() const { return parts_->machine; }
+const Policy& Allocator::policy() const { return parts_->policy; }
+const CpuSet& Allocator::reserved_cpus() const { return parts_->managers.cpu.reserved_cpus(); }
+
+NodeState Allocator::InitialState() const {
+  NodeState state;
+  state.shared_cpus = parts_->managers.cpu.InitialSharedCpus();
+  state.nodes = parts_->managers.memory.InitialNodes();
+  return state;
+}
+
+AdmitResult Allocator::Admit(const NodeState& state, std::shared_ptr<const Pod> pod,
+                             const std::vector<DeviceHints>& devices, Trace* trace) const {
+  if (state.pods.contains(pod->uid)) {
+    Rejection rejection;
+    rejection.reason = "AlreadyAdmitted";
+    rejection.message = Cat("pod ", pod->FullName(), " (uid ", pod->uid, ") is already admitted; remove it first");
+    return {.outcome = std::move(rejection), .counters = {}};
+  }
+  Draft draft = MakeDraft(state, std::move(pod));
+  draft.allocation.pod = draft.pod;
+  draft.allocation.containers.reserve(draft.pod->init_containers.size() + draft.pod->containers.size());
+  ForEachContainer(*draft.pod, [&](const Container& container, bool) {
+    draft.allocation.containers.emplace_back().name = container.name;
+  });
+  std::optional<AdmissionFailure> failure = AdmitIntoDraft(parts_->managers, devices, draft, trace);
+  const CounterGrowth counters = draft.counters;
+  if (failure) {
+    return {.outcome = Explain(parts_->machine, parts_->managers, state, draft, *std::move(failure)),
+            .counters = counters};
+  }
+  SetIsolation(parts_->managers, draft);
+  return {.outcome = MakeChange(std::move(draft)), .counters = counters};
+}
+
+absl::StatusOr<StateChange> Allocator::Start(const NodeState& state, std::string_view uid,
+                                             std::string_view container) const {
+  const auto found = state.pods.find(uid);
+  if (found == state.pods.end()) {
+    return absl::NotFoundError(Cat("start of container ", container, ": no pod with uid ", uid, " is admitted"));
+  }
+  const Container* started = found->second.pod->FindContainer(container);
+  if (started == nullptr) {
+    return absl::NotFoundError(
+        Cat("start of container ", container, ": pod ", found->second.pod->FullName(), " has no container of that name"));
+  }
+  Draft draft = MakeDraft(state, found->second.pod);
+  draft.allocation = found->second;
+  parts_->managers.memory.Start(draft, *started);
+  return MakeChange(std::move(draft));
+}
+
+absl::StatusOr<StateChange> Allocator::Remove(const NodeState& state, std::string_view uid) const {
+  const auto found = state.pods.find(uid);
+  if (found == state.pods.end()) {
+    return absl::NotFoundError(Cat("removal: no pod with uid ", uid, " is admitted"));
+  }
+  Draft draft = MakeDraft(state, found->second.pod);
+  draft.allocation = found->second;
+  parts_->managers.cpu.Release(draft);
+  parts_->managers.memory.Release(draft);
+  StateChange change = MakeChange(std::move(draft));
+  change.pod.reset();
+  return change;
+}
+
+}  // namespace podfence
