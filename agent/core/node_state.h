@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,6 +76,8 @@ struct NodeState {
   CpuSet shared_cpus;  // node shared pool (the reference's default set); empty under cpuManagerPolicy none
   std::vector<NumaNodeMemory> nodes;                       // ascending ids; empty under memoryManagerPolicy None
   std::map<std::string, PodAllocation, std::less<>> pods;  // by UID
+  // Pods that ended for good while their manifest still stands, by UID: they hold nothing and are not admitted again.
+  std::set<std::string, std::less<>> ended;
 };
 
 }  // namespace podfence

@@ -48,8 +48,9 @@ NumaNodeMemory AdoptNode(const NumaNodeMemory& now, const NumaNodeMemory& before
 
 AdoptedState AdoptState(const NodeState& committed, const NodeState& initial, const Machine& machine,
                         const CpuSet& reserved_cpus) {
-  AdoptedState adopted{.state = {.shared_cpus = initial.shared_cpus, .nodes = {}, .pods = committed.pods},
-                       .misfits = {}};
+  AdoptedState adopted{
+      .state = {.shared_cpus = initial.shared_cpus, .nodes = {}, .pods = committed.pods, .ended = committed.ended},
+      .misfits = {}};
   const CpuSet present = machine.Cpus();
   for (const auto& [uid, allocation] : committed.pods) {
     const CpuSet held = CpusOf(allocation);

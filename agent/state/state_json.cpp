@@ -193,7 +193,10 @@ json StateToJson(const NodeState& state) {
     if (allocation.cpus) pod["cpus"] = allocation.cpus->ToString();
     pods[uid] = std::move(pod);
   }
-  return {{"sharedCpus", state.shared_cpus.ToString()}, {"nodes", std::move(nodes)}, {"pods", std::move(pods)}};
+  return {{"sharedCpus", state.shared_cpus.ToString()},
+          {"nodes", std::move(nodes)},
+          {"pods", std::move(pods)},
+          {"ended", state.ended}};
 }
 
 absl::StatusOr<NodeState> StateFromJson(const json& document) {
@@ -210,6 +213,9 @@ absl::StatusOr<NodeState> StateFromJson(const json& document) {
     PodAllocation allocation = reader.ReadPod(value, "pods." + uid);
     if (reader.status().ok() && allocation.pod->uid != uid) reader.Fail("pods." + uid, "holds a pod of another UID");
     state.pods.emplace(uid, std::move(allocation));
+  }
+  for (const json& uid : reader.List(reader.Member(document, "ended", "state"), "ended")) {
+    state.ended.insert(reader.Text(uid, "ended"));
   }
   if (!reader.status().ok()) return reader.status();
   return state;
