@@ -25,22 +25,28 @@ SnapshotMailbox::~SnapshotMailbox() { close(fd_); }
 
 std::shared_ptr<const Snapshot> SnapshotMailbox::Request() {
   std::unique_lock lock(mutex_);
-  const uint64_t before = generation_;
+  const uint64_t ticket = ++asked_;
   const uint64_t one = 1;
   if (write(fd_, &one, sizeof one) == sizeof one) {
-    published_.wait_for(lock, kPatience, [&] { return generation_ != before; });
+    published_.wait_for(lock, kPatience, [&] { return answered_ >= ticket; });
   }
   return latest_;
 }
 
-void SnapshotMailbox::Publish(std::shared_ptr<const Snapshot> snapshot) {
-  uint64_t requests = 0;
-  // Emptied before the waiters wake: a request that comes later asks again. EAGAIN: nobody had asked.
-  if (read(fd_, &requests, sizeof requests) < 0) requests = 0;
+void SnapshotMailbox::Answer(const std::function<std::shared_ptr<const Snapshot>()>& take) {
+  uint64_t up_to = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    up_to = asked_;
+    uint64_t writes = 0;
+    // EAGAIN: nobody had asked, the loop publishes by itself.
+    if (read(fd_, &writes, sizeof writes) < 0) writes = 0;
+  }
+  std::shared_ptr<const Snapshot> snapshot = take();
   {
     const std::lock_guard lock(mutex_);
     latest_ = std::move(snapshot);
-    ++generation_;
+    answered_ = up_to;
   }
   published_.notify_all();
 }

@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -21,9 +22,9 @@ class SnapshotMailbox {
   // before the first was published.
   std::shared_ptr<const Snapshot> Request();
 
-  // On the loop: the descriptor that becomes readable when someone asks, and the answer.
+  // On the loop: the descriptor that becomes readable when someone asks, and the answer to all who asked by now.
   int fd() const { return fd_; }
-  void Publish(std::shared_ptr<const Snapshot> snapshot);
+  void Answer(const std::function<std::shared_ptr<const Snapshot>()>& take);
 
  private:
   explicit SnapshotMailbox(int fd) : fd_(fd) {}
@@ -31,7 +32,8 @@ class SnapshotMailbox {
   std::mutex mutex_;
   std::condition_variable published_;
   std::shared_ptr<const Snapshot> latest_;
-  uint64_t generation_ = 0;
+  uint64_t asked_ = 0;
+  uint64_t answered_ = 0;
 };
 
 }  // namespace podfence
