@@ -1,0 +1,118 @@
+# shellcheck shell=bash
+# Many test programs in one boot. `tests` boots and keeps what each program said; `report` tells it to ctest.
+
+# A test program that takes longer than this hangs; the others still run.
+lab_program_timeout=${PODFENCE_LAB_TEST_TIMEOUT:-300}
+
+# The guest's job: runs each program by itself, on a node that is as empty as at boot.
+lab_tests_job() {
+  cat <<END
+limit=$lab_program_timeout
+END
+  cat <<'END'
+one() {
+  before=$(date +%s)
+  echo "$1" >/results/.running
+  timeout -s KILL "$limit" "$1" >"/results/$1.log" 2>&1
+  code=$?
+  if [ $(($(date +%s) - before)) -ge "$limit" ]; then
+    echo "lab: $1 did not end within $limit s and was killed" >>"/results/$1.log"
+  fi
+  tidy "/results/$1.log"
+  echo "$code" >"/results/$1.status.new"
+  mv "/results/$1.status.new" "/results/$1.status"
+}
+
+# What a program leaves behind must not meet the next one, and is told in its log.
+tidy() {
+  for folder in $(find /sys/fs/cgroup -mindepth 1 -maxdepth 1 -type d ! -name init.scope); do
+    echo "lab: left behind: cgroup $folder" >>"$1"
+    echo 1 >"$folder/cgroup.kill"
+  done
+  for process in $(cat /sys/fs/cgroup/init.scope/cgroup.procs); do
+    [ "$process" = 1 ] || [ "$process" = $$ ] || [ ! -d "/proc/$process" ] || {
+      echo "lab: left behind: process $process $(cat "/proc/$process/comm" 2>/dev/null)" >>"$1"
+      kill -KILL "$process" 2>/dev/null
+    }
+  done
+  for try in 1 2 3 4 5 6 7 8 9 10; do
+    find /sys/fs/cgroup -mindepth 1 -depth -type d ! -name init.scope -exec rmdir {} + 2>/dev/null && break
+    usleep 100000
+  done
+}
+END
+  local program
+  for program in "$@"; do printf 'one %s\n' "$(basename "$program")"; done
+}
+
+lab_told= # the programs whose result was already told
+
+# lab_tell: says how the programs that ended since the last call did, and why tests in them were skipped.
+lab_tell() {
+  local file name code
+  for file in "$lab_results"/*.status; do
+    [[ -e $file ]] || continue
+    name=$(basename "$file" .status)
+    [[ " $lab_told " == *" $name "* ]] && continue
+    lab_told+=" $name"
+    code=$(<"$file")
+    if ((code != 0)); then
+      say "$name FAILED (exit code $code)"
+    else
+      say "$name passed"
+    fi
+    lab_skips "$lab_results/$name.log" | while read -r line; do say "  skipped: $line"; done
+  done
+}
+
+# lab_skips LOG: "Suite.Case: reason" of each skipped test. GoogleTest prints "file:line: Skipped", the reason's lines,
+# then "[  SKIPPED ] Suite.Case (0 ms)".
+lab_skips() {
+  awk '/: Skipped$/ { reason = ""; open = 1; next }
+       /^\[  SKIPPED \] .* \([0-9]+ ms\)$/ { print $4 ": " reason; open = 0; next }
+       open && NF { reason = reason (reason == "" ? "" : " ") $0 }' "$1"
+}
+
+lab_tests() {
+  [[ $# -ge 3 ]] || fail "usage: scripts/lab tests SHAPE RESULTS PROGRAM…"
+  local shape=$1 results=$2 program
+  shift 2
+  lab_begin
+  lab_fresh "$results"
+  lab_add_config
+  local built=()
+  for program in "$@"; do
+    # One that is not built fails by itself, in its report; the others run.
+    if [[ ! -x $program ]]; then
+      say "$(basename "$program") is not built"
+      echo "$program is not built" >"$lab_results/$(basename "$program").log"
+      continue
+    fi
+    lab_add_program "$lab_work/layer" "$program"
+    built+=("$program")
+  done
+  # What the agent's own tests drive: the agent itself, beside the tests.
+  if [[ -x $(dirname "$1")/podfence ]]; then lab_add_program "$lab_work/layer" "$(dirname "$1")/podfence"; fi
+  lab_tests_job "${built[@]}" | lab_job
+  say "booting '$shape' for ${#built[@]} test program(s) …"
+  lab_start "$shape"
+  lab_wait "$shape" $((120 + ${#built[@]} * (lab_program_timeout + 10))) lab_tell
+}
+
+# lab_report RESULTS NAME: a result is told once, so that one of an earlier run never counts again.
+lab_report() {
+  [[ $# -eq 2 ]] || fail "usage: scripts/lab report RESULTS NAME"
+  local results=$1 name=$2 code skipped
+  [[ -e $results/$name.log ]] && cat "$results/$name.log"
+  if [[ ! -e $results/$name.status ]]; then
+    fail "$name has no result of this run: the guest ended before it, or its result was already reported"
+  fi
+  code=$(<"$results/$name.status")
+  mv "$results/$name.status" "$results/$name.reported"
+  if ((code != 0)); then fail "$name failed in the guest with exit code $code"; fi
+  skipped=$(lab_skips "$results/$name.log")
+  if [[ -n $skipped ]]; then
+    say "tests of $name were skipped:"$'\n'"$skipped"
+    exit 77
+  fi
+}
