@@ -41,6 +41,8 @@ class MemoryManager {
  private:
   struct Rules;
   explicit MemoryManager(std::unique_ptr<Rules> rules);
+  // The policy is Static and the pod Guaranteed: others share all nodes.
+  bool Manages(const Pod& pod) const;
   std::unique_ptr<Rules> rules_;
 };
 
