@@ -69,6 +69,9 @@ struct Trace {
   std::vector<TraceStep> steps;
 };
 
+// Reason of a decision that the validator refused: a defect of Podfence, never of the pod.
+inline constexpr std::string_view kInvariantViolation = "InvariantViolation";
+
 // A pod that does not fit. reason and reference_message are the kubelet's own; the rest says more.
 struct Rejection {
   std::string reason;               // TopologyAffinityError, SMTAlignmentError, UnexpectedAdmissionError, …

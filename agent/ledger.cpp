@@ -1,0 +1,110 @@
+#include "agent/ledger.h"
+
+#include <chrono>
+#include <utility>
+
+#include "agent/core/text.h"
+#include "agent/state/adopt.h"
+
+namespace podfence {
+namespace {
+
+template <size_t N, size_t M>
+void AddAll(std::array<std::array<uint64_t, N>, M>& sum, const std::array<std::array<uint64_t, N>, M>& growth) {
+  for (size_t i = 0; i < M; ++i) {
+    for (size_t j = 0; j < N; ++j) sum[i][j] += growth[i][j];
+  }
+}
+
+// Refused pods' explanations are kept for `podfence explain`; a crash-looping controller must not grow them for ever.
+constexpr size_t kMaxExplanations = 1024;
+
+}  // namespace
+
+Ledger::Ledger(Allocator allocator, StateStore store) : allocator_(std::move(allocator)), store_(std::move(store)) {}
+
+absl::StatusOr<Ledger::Opened> Ledger::Open(Allocator allocator, StateStore store) {
+  Opened opened{
+      .ledger = Ledger(std::move(allocator), std::move(store)), .restored = false, .damage = {}, .misfits = {}};
+  Ledger& ledger = opened.ledger;
+  absl::StatusOr<LoadedState> loaded = ledger.store_.Load();
+  if (!loaded.ok()) return loaded.status();
+  if (!loaded->damage.empty()) opened.damage = Cat(loaded->damage, "; set aside as ", loaded->set_aside);
+  opened.restored = loaded->found;
+  AdoptedState adopted = AdoptState(loaded->state, ledger.allocator_.InitialState(), ledger.allocator_.machine(),
+                                    ledger.allocator_.reserved_cpus());
+  opened.misfits = std::move(adopted.misfits);
+  if (absl::Status status = ledger.Commit(std::move(adopted.state)); !status.ok()) return status;
+  return opened;
+}
+
+absl::Status Ledger::Commit(NodeState next) {
+  if (absl::Status status = store_.Commit(next); !status.ok()) {
+    ++commit_errors_;
+    return status;
+  }
+  ++commits_;
+  state_ = std::move(next);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod) {
+  auto explanation = std::make_shared<Explanation>();
+  explanation->pod = pod;
+  const auto begin = std::chrono::steady_clock::now();
+  AdmitResult result = allocator_.Admit(state_, pod, {}, &explanation->trace);
+  last_decision_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (const auto* change = std::get_if<StateChange>(&result.outcome)) {
+    NodeState next = state_;
+    Apply(*change, next);
+    if (absl::Status status = Commit(std::move(next)); !status.ok()) return status;
+    ++admitted_;
+  } else {
+    ++rejected_;
+    if (std::get<Rejection>(result.outcome).reason == kInvariantViolation) ++invariant_violations_;
+  }
+  AddAll(counters_.allocations, result.counters.allocations);
+  AddAll(counters_.allocation_errors, result.counters.allocation_errors);
+  AddAll(counters_.assignments, result.counters.assignments);
+  explanation->result = result;
+  if (explanations_.size() >= kMaxExplanations) {
+    std::erase_if(explanations_, [&](const auto& entry) { return !state_.pods.contains(entry.first); });
+  }
+  explanations_.insert_or_assign(pod->uid, std::move(explanation));
+  return result;
+}
+
+absl::Status Ledger::Start(std::string_view uid, std::string_view container) {
+  absl::StatusOr<StateChange> change = allocator_.Start(state_, uid, container);
+  if (!change.ok()) return change.status();
+  const auto before = state_.pods.find(uid);
+  const bool same = change->nodes == state_.nodes && before != state_.pods.end() && change->pod &&
+                    change->pod->containers == before->second.containers;
+  if (same) return absl::OkStatus();
+  NodeState next = state_;
+  Apply(*change, next);
+  return Commit(std::move(next));
+}
+
+absl::Status Ledger::Remove(std::string_view uid, bool ended) {
+  absl::StatusOr<StateChange> change = allocator_.Remove(state_, uid);
+  if (!change.ok()) return change.status();
+  NodeState next = state_;
+  Apply(*change, next);
+  if (ended) next.ended.insert(std::string(uid));
+  return Commit(std::move(next));
+}
+
+absl::Status Ledger::ForgetEnded(const std::set<std::string, std::less<>>& manifests) {
+  NodeState next = state_;
+  std::erase_if(next.ended, [&](const std::string& uid) { return !manifests.contains(uid); });
+  if (next.ended == state_.ended) return absl::OkStatus();
+  return Commit(std::move(next));
+}
+
+std::shared_ptr<const Ledger::Explanation> Ledger::Explain(std::string_view uid) const {
+  const auto found = explanations_.find(uid);
+  return found == explanations_.end() ? nullptr : found->second;
+}
+
+}  // namespace podfence

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/allocator/allocator.h"
+#include "agent/core/decision.h"
+#include "agent/core/node_state.h"
+#include "agent/state/store.h"
+
+namespace podfence {
+
+// The node's decisions: the allocator, the one true NodeState, and its checkpoint. Every change is decided, committed,
+// and only then visible in state(): whoever enforces state() enforces nothing that a crash could forget.
+class Ledger {
+ public:
+  struct Opened;
+  // Loads the checkpoint and brings it under the allocator's machine and policy (AdoptState).
+  static absl::StatusOr<Opened> Open(Allocator allocator, StateStore store);
+
+  const NodeState& state() const { return state_; }
+  const Allocator& allocator() const { return allocator_; }
+
+  // Decides on a pod. After an admission state() holds it. The Status is the commit's: on an error nothing has changed,
+  // and the pod may be tried again.
+  absl::StatusOr<AdmitResult> Admit(std::shared_ptr<const Pod> pod);
+  // A container was started (Allocator::Start). Commits only where that changes anything.
+  absl::Status Start(std::string_view uid, std::string_view container);
+  // The pod holds nothing any more. ended: it came to its own end, and stays ended while its manifest stands.
+  absl::Status Remove(std::string_view uid, bool ended);
+  // Forgets ended pods whose manifests are gone.
+  absl::Status ForgetEnded(const std::set<std::string, std::less<>>& manifests);
+
+  // The trace and result of the last decision on every pod that stands in state() or was refused.
+  struct Explanation {
+    std::shared_ptr<const Pod> pod;
+    Trace trace;
+    AdmitResult result;
+  };
+  std::shared_ptr<const Explanation> Explain(std::string_view uid) const;
+
+  // Since Open.
+  const CounterGrowth& counters() const { return counters_; }
+  uint64_t admitted() const { return admitted_; }
+  uint64_t rejected() const { return rejected_; }
+  uint64_t commits() const { return commits_; }
+  uint64_t commit_errors() const { return commit_errors_; }
+  uint64_t invariant_violations() const { return invariant_violations_; }
+  double last_decision_seconds() const { return last_decision_seconds_; }
+
+ private:
+  Ledger(Allocator allocator, StateStore store);
+  absl::Status Commit(NodeState next);
+
+  Allocator allocator_;
+  StateStore store_;
+  NodeState state_;
+  std::map<std::string, std::shared_ptr<const Explanation>, std::less<>> explanations_;
+  CounterGrowth counters_;
+  uint64_t admitted_ = 0;
+  uint64_t rejected_ = 0;
+  uint64_t commits_ = 0;
+  uint64_t commit_errors_ = 0;
+  uint64_t invariant_violations_ = 0;
+  double last_decision_seconds_ = 0;
+};
+
+struct Ledger::Opened {
+  Ledger ledger;
+  bool restored = false;             // a checkpoint was found
+  std::string damage;                // what was wrong with a damaged one, and where it is now
+  std::vector<std::string> misfits;  // AdoptedState::misfits
+};
+
+}  // namespace podfence
