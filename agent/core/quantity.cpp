@@ -185,6 +185,12 @@ int64_t Quantity::Value() const { return DivideUp(nanos_, kNanosPerUnit); }
 
 int64_t Quantity::MilliValue() const { return DivideUp(nanos_, kNanosPerUnit / 1000); }
 
+bool Quantity::IsIntegral() const {
+  const Wide rest = nanos_ % kNanosPerUnit;  // what lies within a thousandth of the next unit counts as that unit
+  const Wide distance = rest < 0 ? -rest : rest;
+  return rest == 0 || distance > kNanosPerUnit - kNanosPerUnit / 1000;
+}
+
 void Quantity::RoundUpToMilli() {
   constexpr int kStep = kNanosPerUnit / 1000;
   const Wide rest = nanos_ % kStep;

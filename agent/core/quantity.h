@@ -40,8 +40,8 @@ class Quantity {
   int64_t MilliValue() const;
   bool IsZero() const { return nanos_ == 0; }
   bool IsNegative() const { return nanos_ < 0; }
-  // A whole number of units (cpumanager/policy_static.go: isIntegralCPUAmount).
-  bool IsIntegral() const { return Value() * 1000 == MilliValue(); }
+  // A whole number of units once rounded up to thousandths (cpumanager/policy_static.go: isIntegralCPUAmount).
+  bool IsIntegral() const;
   Format format() const { return format_; }
   // The canonical form ("1500m", "16Gi", "3e3"): Quantity.String.
   std::string ToString() const;
