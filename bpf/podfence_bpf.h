@@ -1,0 +1,153 @@
+/* What the kernel programs and the agent's verifier say to each other: C for both. Fixed widths, explicit padding,
+ * units in the names; agent/verifier/layout.cpp compares every member with the programs' BTF at start.
+ *
+ * A slot is the number of a fence in the tables; 0 is none. The tables exist twice: programs use the half that the
+ * generation's lowest bit names, user space fills the other one and then raises the generation. */
+#ifndef PODFENCE_BPF_H
+#define PODFENCE_BPF_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+
+#include <cstddef>
+#endif
+
+enum podfence_fence_kind {
+  PODFENCE_NO_FENCE = 0,
+  PODFENCE_EXCLUSIVE = 1,
+  PODFENCE_SHARED = 2,
+  PODFENCE_PAUSE = 3,
+  PODFENCE_PODS = 4,
+};
+
+enum podfence_foreign_class {
+  PODFENCE_FOREIGN_CONTAINER = 0,
+  PODFENCE_FOREIGN_HOST = 1,
+  PODFENCE_FOREIGN_PAUSE = 2,
+  PODFENCE_FOREIGN_MOVABLE_KTHREAD = 3,
+  PODFENCE_FOREIGN_BOUND_KTHREAD = 4,
+  PODFENCE_FOREIGN_CLASSES = 5,
+};
+
+enum podfence_event_kind {
+  PODFENCE_EVENT_INTRUSION = 1,
+  PODFENCE_EVENT_ESCAPE = 2,
+  PODFENCE_EVENT_AFFINITY = 3,
+};
+
+enum {
+  PODFENCE_CACHE_WAYS = 256, /* entries of the cgroup cache for each CPU; a power of two */
+  PODFENCE_MAX_DEPTH = 32,   /* levels of cgroups searched for a fence */
+  PODFENCE_WAIT_BUCKETS = 22,
+  PODFENCE_COMM_BYTES = 16,
+  PODFENCE_EVENT_INTERVAL_NS = 100000000, /* at most one finding a CPU in this time */
+};
+
+/* Who owns a CPU. */
+struct podfence_owner {
+  __u32 slot;
+  __u32 pod; /* number of the owner's pod, never 0 where slot is not */
+};
+
+struct podfence_fence {
+  __u32 kind; /* enum podfence_fence_kind */
+  __u32 pod;
+  __u32 has_mask; /* its row of the mask table holds; else its tasks may run anywhere */
+  __u32 padding;
+};
+
+/* Key of the fence a cgroup has, in one half of the tables. */
+struct podfence_cgroup_key {
+  __u64 cgroup_id;
+  __u64 half;
+};
+
+/* The fence nearest above a cgroup, as it was found under one generation. */
+struct podfence_cache_entry {
+  __u64 cgroup_id;
+  __u32 generation; /* its low half: an entry would have to survive 2^32 switches to be mistaken */
+  __u32 slot;
+};
+
+/* What runs on one CPU, written only by programs on that CPU with interrupts off. A cache line. */
+struct podfence_cpu {
+  __u64 start_exec_ns;  /* the task's sum_exec_runtime when its run began */
+  __u64 start_delay_ns; /* and its run_delay, without this arrival's wait */
+  __u64 cgroup_id;
+  __u32 slot;   /* the task's fence; 0: none that is counted */
+  __u32 victim; /* slot of the CPU's owner, where the task is foreign to it */
+  __u32 pid;
+  __u8 foreign; /* enum podfence_foreign_class, where victim is set */
+  __u8 escaped;
+  __u8 arrived; /* its wait is not counted yet */
+  __u8 padding;
+  __u64 last_event_ns;
+  __u32 lost_events;
+  __u32 suppressed_events;
+  __u32 miscounted_runs;
+  __u32 padding2;
+};
+
+/* Of one slot on one CPU. */
+struct podfence_counters {
+  __u64 cpu_ns;
+  __u64 escape_ns;
+  __u64 foreign_ns[PODFENCE_FOREIGN_CLASSES];
+  __u64 foreign_runs[PODFENCE_FOREIGN_CLASSES];
+};
+
+struct podfence_waits {
+  __u64 total_ns;
+  __u64 counts[PODFENCE_WAIT_BUCKETS];
+};
+
+/* A task that was reported for a fence already. */
+struct podfence_seen {
+  __u64 generation;
+  __u32 pid;
+  __u32 slot;
+  __u32 kind;
+  __u32 padding;
+};
+
+/* A finding; also the record of the affinity sweep. */
+struct podfence_event {
+  __u64 generation;
+  __u64 cgroup_id; /* the task's own */
+  __u64 duration_ns;
+  __u32 kind;    /* enum podfence_event_kind */
+  __u32 slot;    /* the fence that was broken */
+  __u32 foreign; /* intrusion: enum podfence_foreign_class */
+  __u32 intruder_slot;
+  __u32 cpu;
+  __u32 tid;
+  __u32 tgid;
+  __u32 by_tgid; /* affinity: who asked for it; 0 in a sweep */
+  char comm[PODFENCE_COMM_BYTES];
+  char by_comm[PODFENCE_COMM_BYTES];
+};
+
+/* CFS bandwidth of one cgroup, from its task_group. */
+struct podfence_bandwidth {
+  __u64 cgroup_id;
+  __u64 quota_ns; /* all ones: no limit */
+  __u64 period_ns;
+  __u64 throttled_ns;
+  __u32 periods;
+  __u32 throttled_periods;
+};
+
+#ifdef __cplusplus
+static_assert(sizeof(struct podfence_owner) == 8);
+static_assert(sizeof(struct podfence_fence) == 16);
+static_assert(sizeof(struct podfence_cgroup_key) == 16);
+static_assert(sizeof(struct podfence_cache_entry) == 16);
+static_assert(sizeof(struct podfence_cpu) == 64);
+static_assert(sizeof(struct podfence_counters) == 96);
+static_assert(sizeof(struct podfence_waits) == 184);
+static_assert(sizeof(struct podfence_seen) == 24);
+static_assert(sizeof(struct podfence_event) == 88);
+static_assert(sizeof(struct podfence_bandwidth) == 40);
+#endif
+
+#endif

@@ -1,0 +1,216 @@
+/* Who runs on exclusive CPUs, and where fenced tasks run: accounted at every context switch.
+ *
+ * Time comes from the scheduler's own books, so that no clock is read: a run's CPU time is the growth of the task's
+ * sum_exec_runtime, the wait before it that of its sched_info.run_delay. The tracepoint fires when the switched-out
+ * task's books are closed (put_prev_task) and before the switched-in one's wait is booked (sched_info_switch, in
+ * context_switch): a run is opened with the old run_delay and closed with the new one. A task that is pulled to another
+ * CPU while it waits is counted with its wait in the last queue. */
+#include "bpf/tables.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+const volatile bool measure_wait = true;
+
+/* What runs on each CPU. Mappable only so that elements lie on cache lines. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct podfence_cpu);
+} cpus SEC(".maps");
+
+/* The fence above a cgroup, remembered: [cpu][way]. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct podfence_cache_entry);
+} cache SEC(".maps");
+
+/* Times of each slot. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct podfence_counters);
+} counters SEC(".maps");
+
+/* Waits of each slot. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct podfence_waits);
+} waits SEC(".maps");
+
+/* What was reported already: each task once for each fence and generation. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct podfence_seen);
+  __type(value, __u8);
+} seen SEC(".maps");
+
+static __always_inline __u32 slot_of(struct cgroup *cgroup, __u64 id, __u64 of_generation, __u32 cpu) {
+  __u32 index = cpu * PODFENCE_CACHE_WAYS + (id & (PODFENCE_CACHE_WAYS - 1));
+  struct podfence_cache_entry *entry = bpf_map_lookup_elem(&cache, &index);
+  if (!entry) return 0;
+  if (entry->cgroup_id == id && entry->generation == (__u32)of_generation) return entry->slot;
+  __u32 slot = find_fence(cgroup, of_generation);
+  entry->cgroup_id = id;
+  entry->generation = of_generation;
+  entry->slot = slot;
+  return slot;
+}
+
+/* Position of the highest bit, 1 to 64; 0 for 0. */
+static __always_inline __u32 bit_length(__u64 value) {
+  __u32 length = 0;
+  if (value >> 32) length += 32, value >>= 32;
+  if (value >> 16) length += 16, value >>= 16;
+  if (value >> 8) length += 8, value >>= 8;
+  if (value >> 4) length += 4, value >>= 4;
+  if (value >> 2) length += 2, value >>= 2;
+  if (value >> 1) length += 1, value >>= 1;
+  return length + value;
+}
+
+static __always_inline void count_wait(__u32 slot, __u64 wait_ns) {
+  struct podfence_waits *of_slot = bpf_map_lookup_elem(&waits, &slot);
+  if (!of_slot) return;
+  __u32 bucket = wait_ns < 1000 ? 0 : bit_length(wait_ns / 1000);
+  if (bucket >= PODFENCE_WAIT_BUCKETS) bucket = PODFENCE_WAIT_BUCKETS - 1;
+  of_slot->counts[bucket] += 1;
+  of_slot->total_ns += wait_ns;
+}
+
+static __noinline void report(struct podfence_cpu *run, struct task_struct *task, __u32 kind, __u32 slot,
+                              __u64 duration_ns) {
+  struct podfence_seen key = {.generation = current_generation(), .pid = run->pid, .slot = slot, .kind = kind};
+  if (bpf_map_lookup_elem(&seen, &key)) return;
+  __u64 now = bpf_ktime_get_ns();
+  if (now - run->last_event_ns < PODFENCE_EVENT_INTERVAL_NS) {
+    run->suppressed_events += 1;
+    return;
+  }
+  struct podfence_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+  if (!event) {
+    run->lost_events += 1;
+    return;
+  }
+  describe(event, task);
+  event->generation = key.generation;
+  event->cgroup_id = run->cgroup_id;
+  event->duration_ns = duration_ns;
+  event->kind = kind;
+  event->slot = slot;
+  event->foreign = run->foreign;
+  event->intruder_slot = run->slot;
+  event->cpu = bpf_get_smp_processor_id();
+  bpf_ringbuf_submit(event, 0);
+  run->last_event_ns = now;
+  __u8 yes = 1;
+  bpf_map_update_elem(&seen, &key, &yes, BPF_ANY);
+}
+
+/* Books the run that ends on this CPU. */
+static __always_inline void close_run(struct podfence_cpu *run, struct task_struct *task) {
+  if (!run->slot && !run->victim) return;
+  if (run->pid != (__u32)task->pid) { /* a switch was missed: the time belongs to nobody known */
+    run->miscounted_runs += 1;
+    return;
+  }
+  __u64 ran_ns = task->se.sum_exec_runtime - run->start_exec_ns;
+  if (run->slot) {
+    struct podfence_counters *own = bpf_map_lookup_elem(&counters, &run->slot);
+    if (!own) return;
+    own->cpu_ns += ran_ns;
+    if (measure_wait && run->arrived) count_wait(run->slot, task->sched_info.run_delay - run->start_delay_ns);
+    if (run->escaped) {
+      own->escape_ns += ran_ns;
+      report(run, task, PODFENCE_EVENT_ESCAPE, run->slot, ran_ns);
+    }
+  }
+  if (run->victim) {
+    struct podfence_counters *owner = bpf_map_lookup_elem(&counters, &run->victim);
+    __u32 class = run->foreign;
+    if (!owner || class >= PODFENCE_FOREIGN_CLASSES) return;
+    owner->foreign_ns[class] += ran_ns;
+    owner->foreign_runs[class] += run->arrived;
+    if (class != PODFENCE_FOREIGN_BOUND_KTHREAD) report(run, task, PODFENCE_EVENT_INTRUSION, run->victim, ran_ns);
+  }
+}
+
+static __always_inline void start(struct podfence_cpu *run, struct task_struct *task, bool arrived) {
+  run->start_exec_ns = task->se.sum_exec_runtime;
+  if (measure_wait) run->start_delay_ns = task->sched_info.run_delay;
+  run->pid = task->pid;
+  run->arrived = arrived;
+}
+
+/* Judges the task that begins to run on this CPU. */
+static __always_inline void open_run(struct podfence_cpu *run, struct task_struct *task, __u32 cpu, bool arrived) {
+  run->slot = 0;
+  run->victim = 0;
+  if (task->pid == 0) return;
+  __u64 now = current_generation();
+  struct podfence_owner *owner = owner_of(now, cpu);
+  if (!owner) return;
+
+  if (task->flags & PF_KTHREAD) {
+    if (!owner->slot) return;
+    run->victim = owner->slot;
+    run->foreign = task->nr_cpus_allowed == 1 ? PODFENCE_FOREIGN_BOUND_KTHREAD : PODFENCE_FOREIGN_MOVABLE_KTHREAD;
+    run->cgroup_id = 0;
+    run->escaped = 0;
+    start(run, task, arrived);
+    return;
+  }
+
+  struct cgroup *cgroup = task->cgroups->dfl_cgrp;
+  __u64 id = cgroup->kn->id;
+  __u32 slot = slot_of(cgroup, id, now, cpu);
+  if (!slot && !owner->slot) return;
+  struct podfence_fence *fence = fence_at(now, slot);
+  if (!fence) return;
+  bool inside = !fence->has_mask || (mask_word(now, slot, cpu / 64) >> (cpu % 64)) & 1;
+  bool counted = fence->kind == PODFENCE_EXCLUSIVE || fence->kind == PODFENCE_SHARED;
+  if (counted) run->slot = slot;
+  run->escaped = !inside;
+  if (owner->slot && !(fence->kind == PODFENCE_EXCLUSIVE && inside && fence->pod == owner->pod)) {
+    run->victim = owner->slot;
+    if (fence->kind == PODFENCE_NO_FENCE)
+      run->foreign = PODFENCE_FOREIGN_HOST;
+    else if (fence->kind == PODFENCE_PAUSE && fence->pod == owner->pod)
+      run->foreign = PODFENCE_FOREIGN_PAUSE;
+    else
+      run->foreign = PODFENCE_FOREIGN_CONTAINER;
+  }
+  run->cgroup_id = id;
+  start(run, task, arrived);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next) {
+  __u32 cpu = bpf_get_smp_processor_id();
+  struct podfence_cpu *run = bpf_map_lookup_elem(&cpus, &cpu);
+  if (!run) return 0;
+  close_run(run, prev);
+  open_run(run, next, cpu, true);
+  return 0;
+}
+
+/* Run by user space on one CPU (BPF_F_TEST_RUN_ON_CPU), in an interrupt there: books the run in progress and judges
+ * what goes on by the present generation. When it returns, no program on that CPU uses an older one. */
+SEC("raw_tp")
+int settle(void *context) {
+  __u32 cpu = bpf_get_smp_processor_id();
+  struct podfence_cpu *run = bpf_map_lookup_elem(&cpus, &cpu);
+  if (!run) return 0;
+  struct task_struct *task = bpf_get_current_task_btf();
+  close_run(run, task);
+  open_run(run, task, cpu, false);
+  return 0;
+}
