@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/cgroup/unique_fd.h"
 
 namespace podfence {
 
@@ -22,10 +24,6 @@ class Cgroup {
  public:
   // Opens the directory at an absolute path. NotFound where there is none.
   static absl::StatusOr<Cgroup> Open(const std::string& path);
-  Cgroup(Cgroup&& other) noexcept;
-  Cgroup& operator=(Cgroup&& other) noexcept;
-  ~Cgroup();
-
   // Opens a direct child. NotFound where there is none; InvalidArgument where name is not one path component.
   absl::StatusOr<Cgroup> OpenChild(std::string_view name) const;
   // Opens a direct child and makes it first where it is missing.
@@ -49,22 +47,20 @@ class Cgroup {
   // Writes value in one write(2), as control files demand.
   absl::Status Write(std::string_view file, std::string_view value) const;
   bool Has(std::string_view file) const;
-  // An own descriptor of a control file, for poll (cgroup.events raises EPOLLPRI). The caller closes it.
-  absl::StatusOr<int> OpenFile(std::string_view file) const;
+  // An own descriptor of a control file, for poll (cgroup.events raises EPOLLPRI).
+  absl::StatusOr<UniqueFd> OpenFile(std::string_view file) const;
 
   // The cgroup id: the directory's inode, as bpf_get_current_cgroup_id gives it.
   uint64_t id() const { return id_; }
   // Where it was opened, for messages.
   const std::string& path() const { return path_; }
   // Valid as long as this object; for clone3's CLONE_INTO_CGROUP.
-  int fd() const { return fd_; }
-  // Whether the path's last component still leads to this cgroup, seen from its parent.
-  absl::StatusOr<bool> IsChildOf(const Cgroup& parent, std::string_view name) const;
+  int fd() const { return fd_.get(); }
 
  private:
-  Cgroup(int fd, uint64_t id, std::string path) : fd_(fd), id_(id), path_(std::move(path)) {}
-  static absl::StatusOr<Cgroup> Adopt(int fd, std::string path);
-  int fd_;
+  Cgroup(UniqueFd fd, uint64_t id, std::string path) : fd_(std::move(fd)), id_(id), path_(std::move(path)) {}
+  static absl::StatusOr<Cgroup> FromDescriptor(UniqueFd fd, std::string path);
+  UniqueFd fd_;
   uint64_t id_;
   std::string path_;
 };

@@ -16,17 +16,10 @@
 #include "agent/core/machine.h"
 #include "agent/core/node_state.h"
 #include "agent/enforcer/finding.h"
+#include "agent/enforcer/host_fence.h"
 #include "agent/enforcer/plan.h"
 
 namespace podfence {
-
-// Keeps the rest of the host off exclusive CPUs: other top-level cgroups, unbound workqueues, movable kernel threads,
-// and user processes in the root cgroup. What was there before is kept in <state_dir>/host-fence until Release.
-struct HostFenceOptions {
-  std::string proc_root = "/proc";
-  std::string sys_root = "/sys";
-  std::string state_dir;
-};
 
 struct EnforcerOptions {
   std::string name = "podfence";         // of the cgroup below the root that holds everything of ours

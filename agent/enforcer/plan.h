@@ -7,7 +7,6 @@
 
 #include "agent/cgroup/control.h"
 #include "agent/core/cpu_set.h"
-#include "agent/core/machine.h"
 #include "agent/core/node_state.h"
 #include "agent/enforcer/finding.h"
 
@@ -15,6 +14,7 @@ namespace podfence {
 
 // Whose a cgroup below ours is.
 enum class CgroupRole {
+  kTop,         // our own top cgroup: inherits all CPUs, no quota
   kPod,         // pod<uid>: holds the containers' cgroups, no process
   kQuotaGroup,  // pod<uid>/containers.quota-shared: shared containers of one pod that share one quota
   kContainer,
@@ -22,11 +22,11 @@ enum class CgroupRole {
 
 // What the control files of one cgroup must say.
 struct Fence {
-  std::string path;  // relative to our own cgroup: "pod<uid>/<container>"
+  std::string path;  // relative to our own cgroup, which is "": "pod<uid>/<container>"
   CgroupRole role = CgroupRole::kContainer;
   std::string uid;
   std::string container;   // empty but for kContainer
-  bool exclusive = false;  // the CPUs are this container's own
+  bool exclusive = false;  // the CPUs are this container's own (or, for kPod, the pod's bubble)
   CpuSet cpus;             // cpuset.cpus; empty: inherits
   NumaSet mems;            // cpuset.mems; empty: inherits (every node that has memory)
   CpuMax cpu_max;
@@ -49,7 +49,9 @@ struct Plan {
   // Where the host's own cgroups, workqueues and kernel threads run: shared and reserved; empty: not fenced.
   CpuSet host;
   std::vector<Finding> findings;  // kEmptyNodePool, kNoQuotaLeft; paths relative to our own cgroup
+  // Null where there is none.
   const Fence* Find(std::string_view path) const;
+  const Fence* FindContainer(std::string_view uid, std::string_view container) const;
 };
 
 // Turns decisions into the wanted contents of control files. Pure. The rules:
@@ -62,9 +64,5 @@ struct Plan {
 //   shares to weight on the quadratic curve that maps 2, 1024, 262144 to 1, 100, 10000).
 // - memory.max from limits, cpuset.mems from the blocks.
 Plan MakePlan(const NodeState& state, const PlanContext& context);
-
-// The path of a container's cgroup relative to ours, as MakePlan gives it; NotFound where the pod or container is none
-// of the state's.
-absl::StatusOr<std::string> ContainerPath(const NodeState& state, std::string_view uid, std::string_view container);
 
 }  // namespace podfence

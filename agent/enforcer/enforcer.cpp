@@ -1,0 +1,234 @@
+#include "agent/enforcer/enforcer.h"
+
+#include <utility>
+
+#include "agent/cgroup/control.h"
+#include "agent/core/text.h"
+#include "agent/enforcer/pass.h"
+#include "agent/enforcer/tree.h"
+
+namespace podfence {
+namespace {
+
+constexpr std::string_view kPodPrefix = "pod";
+
+// Writes every file of a cgroup's fence and reads them back: for a cgroup that nobody lives in yet, so in any order.
+absl::Status FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const CpuSet& all) {
+  absl::StatusOr<FenceState> state = ReadFence(cgroup);
+  if (!state.ok()) return state.status();
+  for (const Difference& difference : Compare(fence, state->now)) {
+    const absl::Status status = cgroup.Write(difference.file, difference.expected);
+    if (!status.ok()) return status;
+  }
+  state = ReadFence(cgroup);
+  if (!state.ok()) return state.status();
+  const std::vector<Difference> left = Compare(fence, state->now);
+  if (!left.empty()) {
+    return absl::AbortedError(Cat("fence ", cgroup.path(), ": wrote ", left[0].file, "=", left[0].expected,
+                                  ", but it says ", left[0].found, ": someone else writes it too"));
+  }
+  if (!fence.cpus.empty() && state->effective != (fence.cpus & all)) {
+    return absl::FailedPreconditionError(Cat("fence ", cgroup.path(), ": wrote cpuset.cpus=", fence.cpus.ToString(),
+                                             ", but effective are ", state->effective.ToString(),
+                                             ": a cgroup above allows fewer"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+struct Enforcer::Impl {
+  Cgroup root;
+  std::string own_name;
+  PlanContext context;
+  std::optional<Cgroup> own;  // after Prepare
+  std::optional<HostFence> host;
+  LeftFences left;
+
+  absl::Status CheckPrepared() const {
+    if (own) return absl::OkStatus();
+    return absl::FailedPreconditionError("the enforcer's own cgroup is not made yet: call Prepare first");
+  }
+  // The CPUs the whole hierarchy may use, as they are now.
+  absl::StatusOr<CpuSet> AllCpus() const { return ReadCpus(root, kCpusetCpusEffective); }
+
+  absl::StatusOr<EnforceReport> Run(const NodeState& state, bool sweep);
+  absl::Status CheckNobodyShares(const Plan& plan, const Fence& fence) const;
+  absl::StatusOr<Cgroup> OpenFenced(const Cgroup& parent, std::string_view name, const Fence& fence, const CpuSet& all);
+  absl::StatusOr<Cgroup> ParentOf(const Plan& plan, const Fence& fence, const CpuSet& all);
+  void CheckQuotaAbove(const Plan& plan, EnforceReport& report) const;
+};
+
+// An own cgroup that holds others: made, fenced, controllers passed on.
+absl::StatusOr<Cgroup> Enforcer::Impl::OpenFenced(const Cgroup& parent, std::string_view name, const Fence& fence,
+                                                  const CpuSet& all) {
+  absl::StatusOr<Cgroup> cgroup = parent.CreateChild(name);
+  if (!cgroup.ok()) return cgroup.status();
+  if (absl::Status status = FenceAndCheck(*cgroup, fence, all); !status.ok()) return status;
+  if (absl::Status status = EnableControllers(*cgroup); !status.ok()) return status;
+  left[fence.path] = {cgroup->id(), fence};
+  return cgroup;
+}
+
+// The cgroup that a container's is made in: its pod's, or the pod's quota group.
+absl::StatusOr<Cgroup> Enforcer::Impl::ParentOf(const Plan& plan, const Fence& fence, const CpuSet& all) {
+  const std::string pod_name = Cat(kPodPrefix, fence.uid);
+  absl::StatusOr<Cgroup> pod = OpenFenced(*own, pod_name, *plan.Find(pod_name), all);
+  if (!pod.ok()) return pod.status();
+  const std::string parent_path = fence.path.substr(0, fence.path.rfind('/'));
+  if (parent_path == pod_name) return pod;
+  return OpenFenced(*pod, parent_path.substr(pod_name.size() + 1), *plan.Find(parent_path), all);
+}
+
+absl::Status Enforcer::Impl::CheckNobodyShares(const Plan& plan, const Fence& fence) const {
+  const CpuSet closed = fence.cpus & plan.exclusive;
+  if (closed.empty()) return absl::OkStatus();
+  const absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*own, plan);
+  if (!nodes.ok()) return nodes.status();
+  const auto shared_by = [&](const std::string& path, const CpuSet& cpus) {
+    return absl::FailedPreconditionError(Cat("container ", fence.container, " of pod ", fence.uid, " must not start: ",
+                                             path, " can still run on CPUs ", cpus.ToString(), ", which are not its"));
+  };
+  for (const TreeNode& node : *nodes) {
+    if (node.fence != nullptr && node.fence->role != CgroupRole::kContainer) continue;
+    CpuSet foreign = node.effective & closed;
+    if (node.fence != nullptr) foreign -= node.fence->cpus;
+    if (!foreign.empty()) return shared_by(node.cgroup.path(), foreign);
+  }
+  if (!host) return absl::OkStatus();
+  const absl::StatusOr<std::optional<std::string>> user = host->UserOf(closed);
+  if (!user.ok()) return user.status();
+  return *user ? shared_by(**user, closed) : absl::OkStatus();
+}
+
+void Enforcer::Impl::CheckQuotaAbove(const Plan& plan, EnforceReport& report) const {
+  if (plan.exclusive.empty()) return;
+  const absl::StatusOr<CpuMax> quota = ReadCpuMax(root);  // the hierarchy's true root has no such file
+  if (!quota.ok() || !quota->quota_us) return;
+  report.findings.push_back(MakeFinding(FindingKind::kQuotaAbove, nullptr, root.path(),
+                                        {kCpuMax, CpuMax{}.ToString(), quota->ToString()},
+                                        "it throttles exclusive containers; whoever set it must lift it"));
+}
+
+absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool sweep) {
+  if (absl::Status status = CheckPrepared(); !status.ok()) return status;
+  const Plan plan = MakePlan(state, context);
+  const absl::StatusOr<CpuSet> all = AllCpus();
+  if (!all.ok()) return all.status();
+  absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*own, plan);
+  if (!nodes.ok()) return nodes.status();
+  EnforceReport report;
+  report.shared = plan.shared;
+  report.host = plan.host;
+  report.findings = plan.findings;
+  for (Finding& finding : report.findings) {
+    if (!finding.path.empty()) finding.path = Cat(own->path(), "/", finding.path);
+  }
+  Pass pass(plan, *all, *std::move(nodes), report);
+  pass.FindDrift(left);
+  pass.Vacate();
+  if (host) {
+    const bool both = host->applied() && host->applied()->Intersects(plan.host);
+    host->Apply(both ? *host->applied() & plan.host : plan.host, sweep, report.findings);
+  }
+  pass.HandOver();
+  pass.Grow();
+  if (host && host->applied() != plan.host) host->Apply(plan.host, false, report.findings);
+  left = pass.Left();
+  CheckQuotaAbove(plan, report);
+  return report;
+}
+
+Enforcer::Enforcer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Enforcer::Enforcer(Enforcer&&) noexcept = default;
+Enforcer& Enforcer::operator=(Enforcer&&) noexcept = default;
+Enforcer::~Enforcer() = default;
+
+absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const Machine& machine,
+                                          EnforcerOptions options) {
+  absl::StatusOr<Cgroup> root = OpenHierarchy(cgroup_root);
+  if (!root.ok()) return root.status();
+  std::optional<HostFence> host;
+  if (options.host) {
+    absl::StatusOr<Cgroup> handle = root->Duplicate();
+    if (!handle.ok()) return handle.status();
+    absl::StatusOr<HostFence> fence = HostFence::Create(*std::move(options.host), *std::move(handle), options.name);
+    if (!fence.ok()) return fence.status();
+    host = *std::move(fence);
+  }
+  PlanContext context{machine.Cpus(), std::move(options.reserved), options.cpu_manager};
+  return Enforcer(std::unique_ptr<Impl>(
+      new Impl{*std::move(root), std::move(options.name), std::move(context), std::nullopt, std::move(host), {}}));
+}
+
+absl::Status Enforcer::Prepare() {
+  if (absl::Status status = EnableControllers(impl_->root); !status.ok()) return status;
+  absl::StatusOr<Cgroup> own = impl_->root.CreateChild(impl_->own_name);
+  if (!own.ok()) return own.status();
+  if (absl::Status status = EnableControllers(*own); !status.ok()) return status;
+  impl_->own = *std::move(own);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EnforceReport> Enforcer::Apply(const NodeState& state) { return impl_->Run(state, false); }
+absl::StatusOr<EnforceReport> Enforcer::Reconcile(const NodeState& state) { return impl_->Run(state, true); }
+
+absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, std::string_view uid,
+                                                       std::string_view container) {
+  if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
+  const Plan plan = MakePlan(state, impl_->context);
+  const Fence* fence = plan.FindContainer(uid, container);
+  if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
+  if (absl::Status status = impl_->CheckNobodyShares(plan, *fence); !status.ok()) return status;
+  const absl::StatusOr<CpuSet> all = impl_->AllCpus();
+  if (!all.ok()) return all.status();
+  const absl::StatusOr<Cgroup> parent = impl_->ParentOf(plan, *fence, *all);
+  if (!parent.ok()) return parent.status();
+  // What an earlier start left in it (statistics, cgroups below) is not this one's.
+  if (absl::Status status = parent->RemoveChild(container); !status.ok()) return status;
+  absl::StatusOr<Cgroup> cgroup = parent->CreateChild(container);
+  if (!cgroup.ok()) return cgroup.status();
+  if (absl::Status status = FenceAndCheck(*cgroup, *fence, *all); !status.ok()) return status;
+  impl_->left[fence->path] = {cgroup->id(), *fence};
+  return cgroup;
+}
+
+absl::StatusOr<Cgroup> Enforcer::FindContainerCgroup(const NodeState& state, std::string_view uid,
+                                                     std::string_view container) const {
+  if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
+  const Plan plan = MakePlan(state, impl_->context);
+  const Fence* fence = plan.FindContainer(uid, container);
+  if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
+  absl::StatusOr<Cgroup> cgroup = impl_->own->Duplicate();
+  for (std::string_view rest = fence->path; cgroup.ok() && !rest.empty();) {
+    const size_t slash = rest.find('/');
+    cgroup = cgroup->OpenChild(rest.substr(0, slash));
+    rest.remove_prefix(slash == std::string_view::npos ? rest.size() : slash + 1);
+  }
+  return cgroup;
+}
+
+absl::Status Enforcer::RemovePod(std::string_view uid) {
+  if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
+  const std::string name = Cat(kPodPrefix, uid);
+  if (absl::Status status = impl_->own->RemoveChild(name); !status.ok()) return status;
+  std::erase_if(impl_->left, [&](const auto& entry) {
+    return entry.first == name || std::string_view(entry.first).starts_with(Cat(name, "/"));
+  });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> Enforcer::PodsWithCgroups() const {
+  if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
+  const absl::StatusOr<std::vector<std::string>> names = impl_->own->Children();
+  if (!names.ok()) return names.status();
+  std::vector<std::string> uids;
+  for (std::string_view name : *names) {
+    if (name.starts_with(kPodPrefix)) uids.emplace_back(name.substr(kPodPrefix.size()));
+  }
+  return uids;
+}
+
+absl::Status Enforcer::ReleaseHost() { return impl_->host ? impl_->host->Release() : absl::OkStatus(); }
+
+}  // namespace podfence

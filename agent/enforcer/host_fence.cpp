@@ -1,0 +1,256 @@
+#include "agent/enforcer/host_fence.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "agent/cgroup/control.h"
+#include "agent/cgroup/files.h"
+#include "agent/core/text.h"
+#include "agent/enforcer/affinity.h"
+#include "spdlog/spdlog.h"
+
+namespace podfence {
+namespace {
+
+// The set a thing of the host is to have; for cgroups, where empty inherits.
+CpuSet Wanted(const CpuSet& original, const CpuSet& cpus) {
+  if (cpus.empty()) return original;
+  return original.empty() ? cpus : Confine(original, cpus);
+}
+
+Finding NotFenced(const std::string& path, std::string_view file, const CpuSet& expected, const absl::Status& status) {
+  Finding finding;
+  finding.kind = FindingKind::kHostNotFenced;
+  finding.path = path;
+  finding.file = std::string(file);
+  finding.expected = expected.ToString();
+  finding.message = Cat("the host could not be kept on CPUs ", expected.ToString(), ": ", ToStd(status.message()));
+  return finding;
+}
+
+Finding Drifted(const std::string& path, std::string_view file, const CpuSet& expected, const CpuSet& found) {
+  Finding finding;
+  finding.kind = FindingKind::kDrift;
+  finding.path = path;
+  finding.file = std::string(file);
+  finding.expected = expected.ToString();
+  finding.found = found.ToString();
+  finding.message = Cat(path, "/", file, ": expected ", expected.ToString(), ", found ",
+                        found.empty() ? "\"\" (inherits)" : found.ToString(), ": someone changed it; set again");
+  return finding;
+}
+
+}  // namespace
+
+absl::StatusOr<HostFence> HostFence::Create(HostFenceOptions options, Cgroup root, std::string own) {
+  HostFence fence(std::move(options), std::move(root), std::move(own));
+  absl::StatusOr<std::string> boot = ReadSmallFile(Cat(fence.options_.proc_root, "/sys/kernel/random/boot_id"));
+  if (!boot.ok()) return boot.status();
+  while (!boot->empty() && boot->back() == '\n') boot->pop_back();
+  fence.boot_id_ = *std::move(boot);
+
+  const absl::StatusOr<std::string> text = ReadSmallFile(fence.RecordPath());
+  if (absl::IsNotFound(text.status())) return fence;
+  if (!text.ok()) return text.status();
+  absl::StatusOr<HostRecord> record = HostRecord::Parse(*text, fence.boot_id_);
+  if (record.ok()) {
+    fence.record_ = *std::move(record);
+  } else {
+    const std::string aside = Cat(fence.RecordPath(), ".damaged");
+    spdlog::error("{}: set aside as {}; the host's present CPU sets are taken for its own",
+                  std::string(record.status().message()), aside);
+    if (rename(fence.RecordPath().c_str(), aside.c_str()) != 0) {
+      return absl::ErrnoToStatus(errno, Cat("rename ", fence.RecordPath(), " to ", aside));
+    }
+  }
+  return fence;
+}
+
+std::string HostFence::RecordPath() const { return Cat(options_.state_dir, "/host-fence"); }
+std::string HostFence::MaskPath() const { return Cat(options_.sys_root, "/devices/virtual/workqueue/cpumask"); }
+
+absl::StatusOr<CpuSet> HostFence::ReadMask() const {
+  const absl::StatusOr<std::string> text = ReadSmallFile(MaskPath());
+  if (!text.ok()) return text.status();
+  return ParseHexMask(*text);
+}
+
+absl::Status HostFence::Save() { return ReplaceFile(RecordPath(), record_.ToText(boot_id_)); }
+
+absl::StatusOr<std::vector<HostFence::HostCgroup>> HostFence::Cgroups() const {
+  const absl::StatusOr<std::vector<std::string>> names = root_.Children();
+  if (!names.ok()) return names.status();
+  std::vector<HostCgroup> cgroups;
+  for (const std::string& name : *names) {
+    if (name == own_) continue;
+    absl::StatusOr<Cgroup> child = root_.OpenChild(name);
+    // Without the file cpuset is not enabled for it; gone meanwhile: no matter.
+    absl::StatusOr<CpuSet> now = child.ok() ? ReadCpus(*child, kCpusetCpus) : child.status();
+    if (absl::IsNotFound(now.status())) continue;
+    if (!now.ok()) return now.status();
+    cgroups.push_back({*std::move(child), *std::move(now)});
+  }
+  return cgroups;
+}
+
+absl::Status HostFence::CollectTasks(const CpuSet& cpus, bool all) {
+  const absl::StatusOr<std::vector<pid_t>> tids = ReadThreads(root_);
+  if (!tids.ok()) return tids.status();
+  std::set<pid_t> present;
+  for (pid_t tid : *tids) {
+    if (tid == 0) continue;  // of another pid namespace
+    present.insert(tid);
+    if (!all && seen_.contains(tid)) continue;
+    const absl::StatusOr<TaskStat> stat = ReadTaskStat(options_.proc_root, tid);
+    const absl::StatusOr<CpuSet> affinity = GetAffinity(tid);
+    if (!stat.ok() || !affinity.ok()) continue;  // gone meanwhile
+    const auto known = record_.tasks.find(tid);
+    if (known != record_.tasks.end() && known->second.start_time == stat->start_time) continue;
+    if (known != record_.tasks.end()) record_.tasks.erase(known);  // the id is another task's now
+    // A kernel thread that is bound, by flag or by an affinity of one CPU, has its work there.
+    if (stat->IsKernelThread() && (stat->IsBound() || affinity->size() == 1)) continue;
+    if (affinity->IsSubsetOf(cpus)) continue;
+    record_.tasks[tid] = {stat->start_time, *affinity};
+    tasks_stale_ = true;
+  }
+  std::erase_if(record_.tasks, [&](const auto& entry) { return !present.contains(entry.first); });
+  seen_ = std::move(present);
+  return absl::OkStatus();
+}
+
+void HostFence::ApplyTasks(const CpuSet& cpus, std::vector<Finding>& findings) {
+  int failed = 0;
+  absl::Status first;
+  for (auto entry = record_.tasks.begin(); entry != record_.tasks.end();) {
+    const absl::StatusOr<CpuSet> now = GetAffinity(entry->first);
+    const CpuSet wanted = Wanted(entry->second.cpus, cpus);
+    absl::Status status = now.status();
+    if (now.ok() && *now != wanted) status = SetAffinity(entry->first, wanted);
+    if (absl::IsInvalidArgument(status) || absl::IsNotFound(status)) {
+      entry = record_.tasks.erase(entry);  // cannot be moved after all, or gone
+      continue;
+    }
+    if (!status.ok() && failed++ == 0) first = status;
+    ++entry;
+  }
+  tasks_stale_ = failed > 0;
+  if (failed > 0) {
+    Finding finding = NotFenced(root_.path(), "cgroup.threads", cpus, first);
+    finding.found = Cat(failed, " tasks");
+    finding.message = Cat(failed, " tasks of the root cgroup could not be moved: ", ToStd(first.message()),
+                          ". The agent needs CAP_SYS_NICE");
+    findings.push_back(std::move(finding));
+  }
+}
+
+void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& findings) {
+  const bool changed = applied_ != cpus;
+  if (cpus.empty() && record_.cgroups.empty() && !record_.workqueues && record_.tasks.empty()) {
+    applied_ = cpus;  // nothing is to be kept off, and nothing to be undone
+    return;
+  }
+  absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups();
+  if (!cgroups.ok()) {
+    findings.push_back(NotFenced(root_.path(), kCpusetCpus, cpus, cgroups.status()));
+    return;
+  }
+  // First the record, then the changes.
+  std::set<uint64_t> present;
+  bool grown = false;
+  for (const HostCgroup& host : *cgroups) {
+    present.insert(host.cgroup.id());
+    const std::string name = host.cgroup.path().substr(host.cgroup.path().rfind('/') + 1);
+    grown |= record_.cgroups.try_emplace(host.cgroup.id(), HostRecord::Cgroup{name, host.now}).second;
+  }
+  const size_t gone = std::erase_if(record_.cgroups, [&](const auto& entry) { return !present.contains(entry.first); });
+  const absl::StatusOr<CpuSet> mask = ReadMask();
+  if (mask.ok() && !record_.workqueues) {
+    record_.workqueues = *mask;
+    grown = true;
+  }
+  const bool look = changed || sweep || tasks_stale_;
+  const size_t tasks_before = record_.tasks.size();
+  absl::Status tasks;
+  if (look && !cpus.empty()) tasks = CollectTasks(cpus, changed);
+  if (!tasks.ok()) findings.push_back(NotFenced(root_.path(), "cgroup.threads", cpus, tasks));
+  if (grown || gone > 0 || tasks_stale_ || record_.tasks.size() != tasks_before) {
+    if (const absl::Status saved = Save(); !saved.ok()) {
+      findings.push_back(NotFenced(RecordPath(), "", cpus, saved));
+      return;  // what cannot be undone is not done
+    }
+  }
+  for (const HostCgroup& host : *cgroups) {
+    const CpuSet& original = record_.cgroups[host.cgroup.id()].cpus;
+    const CpuSet wanted = Wanted(original, cpus);
+    if (host.now == wanted) continue;
+    if (applied_ && host.now != Wanted(original, *applied_)) {
+      findings.push_back(Drifted(host.cgroup.path(), kCpusetCpus, Wanted(original, *applied_), host.now));
+      findings.back().repaired = true;
+    }
+    const absl::Status status = WriteCpus(host.cgroup, wanted);
+    if (!status.ok()) findings.push_back(NotFenced(host.cgroup.path(), kCpusetCpus, wanted, status));
+  }
+  if (!mask.ok()) {
+    findings.push_back(NotFenced(MaskPath(), "", cpus, mask.status()));
+  } else if (const CpuSet wanted = Wanted(*record_.workqueues, cpus); *mask != wanted) {
+    const absl::Status status = WriteExistingFile(MaskPath(), ToHexMask(wanted));
+    if (!status.ok()) findings.push_back(NotFenced(MaskPath(), "", wanted, status));
+  }
+  if (changed || tasks_stale_) ApplyTasks(cpus, findings);
+  applied_ = cpus;
+}
+
+absl::StatusOr<std::optional<std::string>> HostFence::UserOf(const CpuSet& cpus) const {
+  const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups();
+  if (!cgroups.ok()) return cgroups.status();
+  for (const HostCgroup& host : *cgroups) {
+    const absl::StatusOr<CpuSet> effective = ReadCpus(host.cgroup, kCpusetCpusEffective);
+    if (absl::IsNotFound(effective.status())) continue;
+    if (!effective.ok()) return effective.status();
+    if (effective->Intersects(cpus)) return host.cgroup.path();
+  }
+  return std::nullopt;
+}
+
+absl::Status HostFence::Release() {
+  absl::Status first;
+  const auto note = [&](const absl::Status& status) {
+    if (first.ok() && !status.ok() && !absl::IsNotFound(status)) first = status;
+  };
+  // Someone else's later change is theirs to keep. Without a pass of our own nothing tells the two apart.
+  const auto ours = [&](const CpuSet& original, const CpuSet& now) {
+    return !applied_ || now == Wanted(original, *applied_);
+  };
+  const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups();
+  if (!cgroups.ok()) return cgroups.status();
+  for (const HostCgroup& host : *cgroups) {
+    const auto known = record_.cgroups.find(host.cgroup.id());
+    if (known == record_.cgroups.end() || host.now == known->second.cpus || !ours(known->second.cpus, host.now))
+      continue;
+    note(WriteCpus(host.cgroup, known->second.cpus));
+  }
+  if (record_.workqueues) {
+    const absl::StatusOr<CpuSet> mask = ReadMask();
+    note(mask.status());
+    if (mask.ok() && *mask != *record_.workqueues && ours(*record_.workqueues, *mask)) {
+      note(WriteExistingFile(MaskPath(), ToHexMask(*record_.workqueues)));
+    }
+  }
+  for (const auto& [tid, task] : record_.tasks) {
+    const absl::StatusOr<TaskStat> stat = ReadTaskStat(options_.proc_root, tid);
+    const absl::StatusOr<CpuSet> now = GetAffinity(tid);
+    if (!stat.ok() || !now.ok() || stat->start_time != task.start_time || !ours(task.cpus, *now)) continue;
+    note(SetAffinity(tid, task.cpus));
+  }
+  if (!first.ok()) return first;
+  record_ = {};
+  applied_.reset();
+  seen_.clear();
+  if (unlink(RecordPath().c_str()) != 0 && errno != ENOENT)
+    return absl::ErrnoToStatus(errno, Cat("remove ", RecordPath()));
+  return absl::OkStatus();
+}
+
+}  // namespace podfence

@@ -1,0 +1,134 @@
+#include "agent/enforcer/pass.h"
+
+#include "agent/core/text.h"
+#include "agent/enforcer/order.h"
+
+namespace podfence {
+
+Pass::Pass(const Plan& plan, CpuSet all, std::vector<TreeNode> nodes, EnforceReport& report)
+    : plan_(plan), all_(std::move(all)), nodes_(std::move(nodes)), report_(report) {
+  for (const TreeNode& node : nodes_) wanted_.push_back(WantedOf(node));
+}
+
+// A cgroup that no decision names keeps what it has, but its CPUs: it is shared like any other.
+Fence Pass::WantedOf(const TreeNode& node) const {
+  if (node.fence != nullptr) return *node.fence;
+  Fence wanted = node.now;
+  if (!plan_.shared.empty()) wanted.cpus = plan_.shared;
+  return wanted;
+}
+
+void Pass::FindDrift(const LeftFences& left) {
+  for (const TreeNode& node : nodes_) {
+    const auto known = left.find(node.path);
+    if (known == left.end()) continue;
+    const std::string_view why = known->second.id == node.cgroup.id()
+                                     ? "someone changed it since it was written; written again"
+                                     : "someone replaced the cgroup by a new one; written again";
+    for (const Difference& difference : Compare(known->second.fence, node.now)) {
+      Finding finding = MakeFinding(FindingKind::kDrift, node.fence, node.cgroup.path(), difference, why);
+      finding.repaired = true;  // taken back where the write fails
+      report_.findings.push_back(std::move(finding));
+    }
+  }
+}
+
+bool Pass::Write(TreeNode& node, std::string_view file, const std::string& value) {
+  const absl::Status status = node.cgroup.Write(file, value);
+  ++report_.writes;
+  if (status.ok() || absl::IsNotFound(status)) return status.ok();  // a cgroup that is gone needs nothing
+  for (Finding& finding : report_.findings) {
+    if (finding.path == node.cgroup.path() && finding.file == file) finding.repaired = false;
+  }
+  Finding finding = MakeFinding(FindingKind::kWriteFailed, node.fence, node.cgroup.path(), {file, value, ""}, "");
+  finding.message = std::string(status.message());
+  report_.findings.push_back(std::move(finding));
+  return false;
+}
+
+void Pass::WriteCpuset(TreeNode& node, const CpuSet& cpus) {
+  cpusets_written_ = true;
+  if (Write(node, kCpusetCpus, cpus.ToString())) node.now.cpus = cpus;
+}
+
+void Pass::ReadBack() {
+  if (!cpusets_written_) return;
+  cpusets_written_ = false;
+  for (TreeNode& node : nodes_) {
+    absl::StatusOr<CpuSet> effective = ReadCpus(node.cgroup, kCpusetCpusEffective);
+    // Gone is harmless; what cannot be read is taken as it was, so that no CPU counts as free that may not be.
+    if (effective.ok()) node.effective = *std::move(effective);
+    if (absl::IsNotFound(effective.status())) node.effective = CpuSet();
+  }
+}
+
+void Pass::Vacate() {
+  std::vector<CpusetChange> changes;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const CpuSet& wanted = wanted_[i].cpus;
+    changes.push_back({!wanted.empty() && wanted.IsSubsetOf(plan_.exclusive), nodes_[i].now.cpus, wanted});
+    if (nodes_[i].fence == nullptr) {
+      Finding finding = MakeFinding(FindingKind::kUnknownCgroup, nullptr, nodes_[i].cgroup.path(),
+                                    {kCpusetCpus, wanted.ToString(), nodes_[i].now.cpus.ToString()},
+                                    "processes live in a cgroup that no decision names; held where shared ones run");
+      report_.findings.push_back(std::move(finding));
+    }
+  }
+  CpusetOrder order = OrderCpusets(changes, all_);
+  for (const CpusetWrite& write : order.vacate) WriteCpuset(nodes_[write.cgroup], write.cpus);
+  ReadBack();
+  // Leaves only: in a cgroup that holds others of ours no process lives, and a pod's bubble holds its owners.
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    TreeNode& node = nodes_[i];
+    if (node.fence != nullptr && node.fence->role != CgroupRole::kContainer) continue;
+    const CpuSet foreign = (node.effective & plan_.exclusive) - wanted_[i].cpus;
+    if (foreign.empty()) continue;
+    stuck_ |= foreign;
+    report_.findings.push_back(MakeFinding(
+        FindingKind::kStillShared, node.fence, node.cgroup.path(),
+        {kCpusetCpusEffective, wanted_[i].cpus.ToString(), node.effective.ToString()},
+        Cat("CPUs ", foreign.ToString(), " are another's own; until this is mended their owner does not start")));
+  }
+  hand_over_ = std::move(order.hand_over);
+  grow_ = std::move(order.grow);
+}
+
+void Pass::HandOver() {
+  for (const CpusetWrite& write : hand_over_) {
+    TreeNode& node = nodes_[write.cgroup];
+    if (!write.cpus.Intersects(stuck_)) WriteCpuset(node, write.cpus);
+  }
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    for (const Difference& difference : Compare(wanted_[i], nodes_[i].now)) {
+      if (difference.file == kCpusetCpus || !Write(nodes_[i], difference.file, difference.expected)) continue;
+      if (difference.file == kCpusetMems) nodes_[i].now.mems = wanted_[i].mems;
+      if (difference.file == kMemoryMax) nodes_[i].now.memory_max = wanted_[i].memory_max;
+      if (difference.file == kCpuWeight) nodes_[i].now.cpu_weight = wanted_[i].cpu_weight;
+      if (difference.file == kCpuMax) nodes_[i].now.cpu_max = wanted_[i].cpu_max;
+    }
+  }
+}
+
+void Pass::Grow() {
+  for (const CpusetWrite& write : grow_) WriteCpuset(nodes_[write.cgroup], write.cpus);
+  ReadBack();
+  for (const TreeNode& node : nodes_) {
+    if (node.fence == nullptr) continue;
+    report_.live.push_back({*node.fence, node.cgroup.path(), node.cgroup.id()});
+    const CpuSet expected = node.now.cpus & all_;
+    if (node.now.cpus.empty() || node.effective == expected || node.effective.empty()) continue;
+    report_.findings.push_back(MakeFinding(FindingKind::kNotEffective, node.fence, node.cgroup.path(),
+                                           {kCpusetCpusEffective, expected.ToString(), node.effective.ToString()},
+                                           "a cgroup above allows fewer CPUs, or CPUs are offline"));
+  }
+}
+
+LeftFences Pass::Left() const {
+  LeftFences left;
+  for (const TreeNode& node : nodes_) {
+    if (node.fence != nullptr) left[node.path] = {node.cgroup.id(), node.now};
+  }
+  return left;
+}
+
+}  // namespace podfence

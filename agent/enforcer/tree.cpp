@@ -1,0 +1,121 @@
+#include "agent/enforcer/tree.h"
+
+#include <unistd.h>
+
+#include "agent/core/text.h"
+
+namespace podfence {
+namespace {
+
+uint64_t WholePages(uint64_t bytes) {
+  static const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  return bytes / page * page;
+}
+
+std::string MemoryText(const std::optional<uint64_t>& bytes) { return bytes ? Cat(WholePages(*bytes)) : "max"; }
+
+class Reader {
+ public:
+  explicit Reader(const Plan& plan) : plan_(plan) {}
+
+  absl::Status Run(const Cgroup& own) {
+    absl::StatusOr<Cgroup> top = own.Duplicate();
+    if (!top.ok()) return top.status();
+    return Visit(std::move(*top), "");
+  }
+  std::vector<TreeNode> Take() { return std::move(nodes_); }
+
+ private:
+  // Adds the cgroup and, where it is of a role that holds others of ours, its children.
+  absl::Status Visit(Cgroup cgroup, const std::string& path) {
+    const Fence* fence = plan_.Find(path);
+    if (fence == nullptr) {
+      const absl::StatusOr<bool> populated = IsPopulated(cgroup);
+      if (!populated.ok() || !*populated) return Gone(populated.status());
+    }
+    absl::StatusOr<FenceState> state = ReadFence(cgroup);
+    if (!state.ok()) return Gone(state.status());
+    nodes_.push_back({std::move(cgroup), path, fence, std::move(state->now), std::move(state->effective)});
+    if (fence == nullptr || fence->role == CgroupRole::kContainer) return absl::OkStatus();
+    const size_t index = nodes_.size() - 1;
+    const absl::StatusOr<std::vector<std::string>> children = nodes_[index].cgroup.Children();
+    if (!children.ok()) return Gone(children.status());
+    for (const std::string& name : *children) {
+      absl::StatusOr<Cgroup> child = nodes_[index].cgroup.OpenChild(name);
+      const absl::Status status =
+          child.ok() ? Visit(std::move(*child), path.empty() ? name : Cat(path, "/", name)) : Gone(child.status());
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  // Cgroups come and go while we read: one that is gone is no error.
+  static absl::Status Gone(const absl::Status& status) { return absl::IsNotFound(status) ? absl::OkStatus() : status; }
+
+  const Plan& plan_;
+  std::vector<TreeNode> nodes_;
+};
+
+}  // namespace
+
+absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup) {
+  absl::StatusOr<CpuSet> cpus = ReadCpus(cgroup, kCpusetCpus);
+  if (!cpus.ok()) return cpus.status();
+  absl::StatusOr<CpuSet> effective = ReadCpus(cgroup, kCpusetCpusEffective);
+  if (!effective.ok()) return effective.status();
+  const absl::StatusOr<NumaSet> mems = ReadMems(cgroup, kCpusetMems);
+  if (!mems.ok()) return mems.status();
+  const absl::StatusOr<CpuMax> cpu_max = ReadCpuMax(cgroup);
+  if (!cpu_max.ok()) return cpu_max.status();
+  const absl::StatusOr<uint64_t> weight = ReadCpuWeight(cgroup);
+  if (!weight.ok()) return weight.status();
+  const absl::StatusOr<std::optional<uint64_t>> memory_max = ReadMemoryMax(cgroup);
+  if (!memory_max.ok()) return memory_max.status();
+  FenceState state;
+  state.effective = *std::move(effective);
+  state.now.cpus = *std::move(cpus);
+  state.now.mems = *mems;
+  state.now.cpu_max = *cpu_max;
+  state.now.cpu_weight = *weight;
+  state.now.memory_max = *memory_max;
+  return state;
+}
+
+absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan) {
+  Reader reader(plan);
+  if (absl::Status status = reader.Run(own); !status.ok()) return status;
+  return reader.Take();
+}
+
+std::vector<Difference> Compare(const Fence& wanted, const Fence& now) {
+  std::vector<Difference> differences;
+  const auto check = [&](std::string_view file, std::string expected, std::string found) {
+    if (expected != found) differences.push_back({file, std::move(expected), std::move(found)});
+  };
+  check(kCpusetMems, wanted.mems.ToString(), now.mems.ToString());
+  check(kMemoryMax, MemoryText(wanted.memory_max), MemoryText(now.memory_max));
+  check(kCpuWeight, Cat(wanted.cpu_weight), Cat(now.cpu_weight));
+  check(kCpuMax, wanted.cpu_max.ToString(), now.cpu_max.ToString());
+  check(kCpusetCpus, wanted.cpus.ToString(), now.cpus.ToString());
+  return differences;
+}
+
+Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,
+                    std::string_view why) {
+  Finding finding;
+  finding.kind = kind;
+  if (fence != nullptr) {
+    finding.pod = fence->uid;
+    finding.container = fence->container;
+  }
+  finding.path = path;
+  finding.file = std::string(difference.file);
+  finding.expected = difference.expected;
+  finding.found = difference.found;
+  const auto shown = [](const std::string& value) { return value.empty() ? std::string("\"\" (inherits)") : value; };
+  finding.message = Cat(path, "/", difference.file, ": expected ", shown(difference.expected), ", found ",
+                        shown(difference.found), ": ", why);
+  return finding;
+}
+
+}  // namespace podfence

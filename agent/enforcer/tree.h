@@ -1,0 +1,48 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "agent/cgroup/cgroup.h"
+#include "agent/cgroup/control.h"
+#include "agent/enforcer/finding.h"
+#include "agent/enforcer/plan.h"
+
+namespace podfence {
+
+// What the kernel says of one cgroup.
+struct FenceState {
+  Fence now;         // the control files that a Fence holds; role and names are empty
+  CpuSet effective;  // cpuset.cpus.effective
+};
+absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup);
+
+// One cgroup of ours as the kernel shows it.
+struct TreeNode {
+  Cgroup cgroup;
+  std::string path;              // relative to our own cgroup
+  const Fence* fence = nullptr;  // of the plan; null: no decision names it
+  Fence now;
+  CpuSet effective;
+};
+
+// Reads our own cgroup, the pods' and their containers', parents first. What stands below a container is the
+// container's and not looked at. Cgroups that no decision names are in it where processes live in them; cgroups that
+// vanish meanwhile are not.
+absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan);
+
+// One control file that does not say what a fence wants.
+struct Difference {
+  std::string_view file;
+  std::string expected;
+  std::string found;
+};
+// All but cpuset.cpus, then cpuset.cpus. memory.max counts in whole pages, as the kernel keeps it.
+std::vector<Difference> Compare(const Fence& wanted, const Fence& now);
+
+// Fills in the message: "<path>/<file>: expected …, found …" and the reason.
+Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,
+                    std::string_view why);
+
+}  // namespace podfence
