@@ -84,16 +84,15 @@ absl::StatusOr<CpuSet> ParseHexMask(std::string_view text) {
   const absl::string_view trimmed = absl::StripAsciiWhitespace(ToAbsl(text));
   std::vector<absl::string_view> words = absl::StrSplit(trimmed, ',');
   std::reverse(words.begin(), words.end());
-  absl::StatusOr<CpuSet> cpus = CpuSet();
+  Mask mask{};
   for (size_t word = 0; word < words.size(); ++word) {
     uint32_t bits = 0;
-    if (words[word].size() > 8 || !absl::SimpleHexAtoi(words[word], &bits) ||
-        (bits != 0 && word * 32 > static_cast<size_t>(CpuSet::kMaxCpu))) {
+    if (words[word].size() > 8 || !absl::SimpleHexAtoi(words[word], &bits) || (bits != 0 && word / 2 >= kMaskWords)) {
       return absl::InvalidArgumentError(Cat("\"", text, "\" is no mask of CPUs (words of 8 hex digits)"));
     }
-    for (; bits != 0; bits &= bits - 1) cpus->Add(static_cast<int>(word * 32) + std::countr_zero(bits));
+    if (bits != 0) mask[word / 2] |= uint64_t{bits} << (word % 2 * 32);
   }
-  return cpus;
+  return FromWords(mask);
 }
 
 std::string ToHexMask(const CpuSet& cpus) {
