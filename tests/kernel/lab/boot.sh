@@ -26,7 +26,13 @@ lab_forwards=()
 # lab_begin: the work folder, and the promise that nothing of this run stays, whatever ends it.
 lab_begin() {
   need qemu-system-x86_64 cpio strip setpriv
-  lab_work=$(mktemp -d "${TMPDIR:-/tmp}/podfence-lab.XXXXXX")
+  local folder owner
+  # Of runs that were killed outright: the folder's name says whose it is.
+  for folder in "${TMPDIR:-/tmp}"/podfence-lab.*; do
+    owner=${folder##*/podfence-lab.}
+    [[ ! -d $folder || -d /proc/${owner%%.*} ]] || rm -rf "$folder"
+  done
+  lab_work=$(mktemp -d "${TMPDIR:-/tmp}/podfence-lab.$$.XXXXXX")
   mkdir -p "$lab_work/layer/lab"
   trap lab_end EXIT
   trap 'exit 130' INT
@@ -38,7 +44,6 @@ lab_end() {
   for pid in $lab_tail $lab_qemu; do
     kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
   done
-  # A failed run's console is worth keeping; where the caller named a folder for it, it is there.
   if [[ -n $lab_work ]]; then rm -rf "$lab_work"; fi
 }
 

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # The guest's kernel: a Debian package that is downloaded and unpacked, never installed, kept by version.
 
-# What the guest loads at boot; everything else it needs is built in.
-lab_modules=(virtio_net 9p 9pnet_virtio)
+# What the guest loads at boot, where the kernel has not built it in (6.12 has virtio_pci, 6.1 has not).
+lab_modules=(virtio_pci virtio_net 9p 9pnet_virtio)
 
 # lab_kernel_package: the package and version to boot, as "linux-image-6.12.117+deb12-amd64 6.12.117-1~deb12u1".
 lab_kernel_package() {
@@ -18,6 +18,9 @@ lab_kernel_package() {
   printf '%s %s' "$package" "$version"
 }
 
+# lab_modules_key: changes with the list of modules, which a kernel in the cache was unpacked for.
+lab_modules_key() { printf '%s\n' "${lab_modules[@]}" | cksum | cut -d ' ' -f 1; }
+
 # lab_kernel: makes sure that the kernel is in the cache and prints its folder, which holds vmlinuz and base.cpio.
 lab_kernel() {
   local found package version folder
@@ -25,13 +28,13 @@ lab_kernel() {
   found=$(lab_kernel_package)
   if [[ -z $found ]]; then
     # The package lists may be gone (a slim image): any kernel of the wanted series that is here already will do.
-    folder=$(find "$lab_cache" -maxdepth 1 -name "linux-image-${PODFENCE_LAB_KERNEL:-6.12}.*" 2>/dev/null |
-      sort -V | tail -n 1)
+    folder=$(find "$lab_cache" -maxdepth 1 -name "linux-image-${PODFENCE_LAB_KERNEL:-6.12}.*_$(lab_modules_key)" \
+      2>/dev/null | sort -V | tail -n 1)
     [[ -n $folder ]] || fail "apt knows no Debian kernel ${PODFENCE_LAB_KERNEL:-6.12} for amd64; run \`apt-get update\`" \
       "on Debian 12 with its security archive"
   else
     read -r package version <<<"$found"
-    folder=$lab_cache/${package}_${version//[:~]/_}
+    folder=$lab_cache/${package}_${version//[:~]/_}_$(lab_modules_key)
     [[ -e $folder/vmlinuz ]] || lab_kernel_download "$package" "$version" "$folder"
   fi
   lab_kernel_base "$folder"
