@@ -64,9 +64,11 @@ class JsonEvents final : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return Close(); }
   bool parse_error(size_t /*position*/, const std::string& last_token,
                    const nlohmann::detail::exception& error) override {
-    // The parser's text begins with its own error number and ends with what it met and what it expected.
+    // The parser's text begins with its own error number and its own idea of the place.
     std::string_view what = error.what();
-    if (const size_t colon = what.find(": "); colon != std::string_view::npos) what.remove_prefix(colon + 2);
+    for (std::string_view lead : {"] ", ": "}) {
+      if (const size_t end = what.find(lead); end != std::string_view::npos) what.remove_prefix(end + lead.size());
+    }
     throw Refused{position_.last, Cat("is not JSON near \"", absl::Utf8SafeCEscape(last_token.substr(0, 40)),
                                       "\": ", absl::Utf8SafeCEscape(ToAbsl(what.substr(0, 160))))};
   }

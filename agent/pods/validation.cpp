@@ -110,8 +110,9 @@ class Checker {
   std::vector<PodProblem> Check() {
     CheckMetadata();
     CheckContainers();
-    if (!pod_.overhead.empty()) {
-      CheckLimits(pod_.overhead, Level::kContainer, [] { return std::string("spec.overhead"); });
+    if (!pod_.overhead.empty()) {  // checked as if it were limits
+      CheckRequirements({.requests = {}, .limits = pod_.overhead}, Level::kContainer,
+                        [] { return std::string("spec.overhead"); });
     }
     if (pod_.resources) {
       CheckRequirements(*pod_.resources, Level::kPod, [] { return std::string("spec.resources"); });
@@ -234,17 +235,12 @@ class Checker {
   }
 
   template <typename Path>
-  void CheckLimits(const ResourceList& limits, Level level, const Path& path) {
-    for (const auto& [name, amount] : limits) {
+  void CheckRequirements(const ResourceRequirements& resources, Level level, const Path& path) {
+    for (const auto& [name, amount] : resources.limits) {
       const auto key = [&, &name = name] { return Cat(path(), ".limits[", name, "]"); };
       CheckName(name, level, key);
       CheckAmount(name, amount, key);
     }
-  }
-
-  template <typename Path>
-  void CheckRequirements(const ResourceRequirements& resources, Level level, const Path& path) {
-    CheckLimits(resources.limits, level, path);
     for (const auto& [name, amount] : resources.requests) {
       const auto key = [&, &name = name] { return Cat(path(), ".requests[", name, "]"); };
       CheckName(name, level, key);
