@@ -1,6 +1,8 @@
 #include "agent/allocator/memory_books.h"
 
 #include <algorithm>
+#include <limits>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -80,15 +82,12 @@ absl::StatusOr<uint64_t> ReservedOn(const Policy& policy, int node, std::string_
   return 0;
 }
 
-// The entry of a resource that the node has total bytes of, used bytes of them by other means.
+// The entry of a resource that the node has total bytes of, used bytes of them by other means. A node that holds back
+// more than it has wraps around, as in the reference: see HasWrapped.
 absl::StatusOr<NodeMemory> FreshEntry(const Policy& policy, int node, std::string resource, uint64_t total,
                                       uint64_t used) {
   const absl::StatusOr<uint64_t> reserved = ReservedOn(policy, node, resource);
   if (!reserved.ok()) return reserved.status();
-  if (used > total || *reserved > total - used) {
-    return ReservationError(Cat("NUMA node ", node, " has ", total, " bytes of ", resource, ", less than the ", used,
-                                " held by huge pages and the ", *reserved, " reserved; reserve less of it"));
-  }
   const uint64_t allocatable = total - used - *reserved;
   return NodeMemory{std::move(resource), allocatable, allocatable, 0};
 }
@@ -126,10 +125,17 @@ absl::StatusOr<std::vector<NumaNodeMemory>> FreshBooks(const Machine& machine, c
   for (const NumaNode& node : machine.nodes) {
     absl::StatusOr<NumaNodeMemory> book = FreshBook(node, policy);
     if (!book.ok()) return book.status();
+    for (const NodeMemory& entry : book->memory) {
+      if (!HasWrapped(entry) || machine.nodes.size() <= kMaxWalkedNodes) continue;
+      return ReservationError(Cat("NUMA node ", node.id, " has less ", entry.resource,
+                                  " than huge pages and the reservation hold together; reserve it on another node"));
+    }
     books.push_back(*std::move(book));
   }
   return books;
 }
+
+bool HasWrapped(const NodeMemory& entry) { return entry.allocatable > std::numeric_limits<int64_t>::max(); }
 
 const NumaNodeMemory* FindBook(const std::vector<NumaNodeMemory>& nodes, int id) {
   // Most machines number their nodes 0, 1, 2….

@@ -17,8 +17,15 @@
 namespace podfence {
 
 // The books of a node without pods. InvalidArgument, in the reference's terms and with the configuration key:
-// reservations that do not add up to the node's, name a NUMA node the machine lacks, or exceed what a node has.
+// reservations that do not add up to the node's, name a NUMA node the machine lacks, or, on a machine of more than
+// kMaxWalkedNodes nodes, exceed what a node has.
 absl::StatusOr<std::vector<NumaNodeMemory>> FreshBooks(const Machine& machine, const Policy& policy);
+
+// The node holds back more than it has (huge pages leave less memory than is reserved), and the reference's unsigned
+// amount has wrapped around: alone it seems to have all memory there is, with others it takes from them. Which sets can
+// serve a request then follows no rule but the reference's arithmetic, and all sets are walked through.
+bool HasWrapped(const NodeMemory& entry);
+inline constexpr size_t kMaxWalkedNodes = 10;
 
 // The book of one node, and its entry of one resource; null where there is none.
 const NumaNodeMemory* FindBook(const std::vector<NumaNodeMemory>& nodes, int id);

@@ -120,9 +120,11 @@ uint64_t ReusableOn(const std::vector<Draft::ReusableMemory>& reusable, NumaSet 
   return 0;
 }
 
-// The set is one that blocks already use as it is, and has enough for the requests.
-bool CanServeAgain(const std::vector<NumaNodeMemory>& nodes, NumaSet set, const MemoryRequests& requests,
-                   const std::vector<Draft::ReusableMemory>& reusable) {
+// calculateHints' test of one set: no node of it serves otherwise, and together they have enough for the requests.
+bool CanServe(const std::vector<NumaNodeMemory>& nodes, NumaSet set, const MemoryRequests& requests,
+              const std::vector<Draft::ReusableMemory>& reusable) {
+  const NumaNodeMemory* first = FindBook(nodes, set.First());
+  if (set.size() == 1 && (first == nullptr || first->cells.size() > 1)) return false;
   if (ViolatesGroups(nodes, set)) return false;
   for (const MemoryRequest& request : requests) {
     uint64_t free = ReusableOn(reusable, set, request.resource);
@@ -139,6 +141,39 @@ bool CanServeAgain(const std::vector<NumaNodeMemory>& nodes, NumaSet set, const 
   return true;
 }
 
+bool AnyWrapped(const std::vector<NumaNodeMemory>& nodes, const MemoryRequests& requests) {
+  for (const NumaNodeMemory& node : nodes) {
+    for (const MemoryRequest& request : requests) {
+      const NodeMemory* entry = FindEntry(node, request.resource);
+      if (entry != nullptr && HasWrapped(*entry)) return true;
+    }
+  }
+  return false;
+}
+
+// The family where amounts have wrapped around: every set tried as the reference does.
+HintFamily WalkedFamily(const std::vector<NumaNodeMemory>& nodes, const MemoryRequests& requests,
+                        const std::vector<Draft::ReusableMemory>& reusable) {
+  HintFamily family;
+  std::vector<NumaNodeMemory> on_empty_machine = nodes;
+  NumaSet all;
+  for (NumaNodeMemory& node : on_empty_machine) {
+    all.Add(node.id);
+    node.assignments = 0;
+    node.cells = NumaSet{node.id};
+    for (NodeMemory& entry : node.memory) entry.free = entry.allocatable;
+  }
+  family.preferred_size = all.size();
+  for (Positions positions = 1; positions <= FirstPositions(all.size()); ++positions) {
+    const NumaSet set = NodesAt(all, positions);
+    if (set.size() < family.preferred_size && CanServe(on_empty_machine, set, requests, {})) {
+      family.preferred_size = set.size();
+    }
+    if (CanServe(nodes, set, requests, reusable)) family.listed.push_back(set);
+  }
+  return family;
+}
+
 bool Reaches(const std::vector<HintThreshold>& thresholds) {
   return std::all_of(thresholds.begin(), thresholds.end(), [](const HintThreshold& threshold) {
     uint64_t sum = 0;
@@ -152,11 +187,16 @@ bool Reaches(const std::vector<HintThreshold>& thresholds) {
 std::optional<HintFamily> MemoryFamily(const std::vector<NumaNodeMemory>& nodes, const MemoryRequests& requests,
                                        const std::vector<Draft::ReusableMemory>& reusable) {
   HintFamily family;
+  if (nodes.size() <= kMaxWalkedNodes && AnyWrapped(nodes, requests)) {
+    family = WalkedFamily(nodes, requests, reusable);
+    if (family.listed.empty()) return std::nullopt;
+    return family;
+  }
   for (const NumaNodeMemory& node : nodes) {
     if (node.assignments == 0) {
       family.universe.Add(node.id);
     } else if (std::find(family.listed.begin(), family.listed.end(), node.cells) == family.listed.end() &&
-               CanServeAgain(nodes, node.cells, requests, reusable)) {
+               CanServe(nodes, node.cells, requests, reusable)) {
       family.listed.push_back(node.cells);
     }
   }
