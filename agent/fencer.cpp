@@ -1,0 +1,128 @@
+#include "agent/fencer.h"
+
+#include "absl/time/time.h"
+#include "agent/core/text.h"
+
+namespace podfence {
+namespace {
+
+std::string PodName(const NodeState& state, const std::string& uid) {
+  const auto pod = state.pods.find(uid);
+  return pod == state.pods.end() ? uid : pod->second.pod->FullName();
+}
+
+// The enforcer's kinds in the words that metrics and alerts use: few, and each something to act on.
+std::string_view KindOf(FindingKind kind) {
+  switch (kind) {
+    case FindingKind::kEmptyNodePool: return "empty_pool";
+    case FindingKind::kNoQuotaLeft:
+    case FindingKind::kQuotaAbove: return "quota";
+    case FindingKind::kDrift:
+    case FindingKind::kUnknownCgroup: return "drift";
+    case FindingKind::kStillShared:
+    case FindingKind::kNotEffective:
+    case FindingKind::kHostNotFenced:
+    case FindingKind::kWriteFailed: return "unfenced";
+  }
+  return "unfenced";
+}
+
+FenceKind ExpectedKind(const Fence& fence) {
+  if (fence.role != CgroupRole::kContainer || fence.cpus.empty()) return FenceKind::kPods;
+  return fence.exclusive ? FenceKind::kExclusive : FenceKind::kShared;
+}
+
+}  // namespace
+
+Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, std::string cgroup_root, FindingSink sink)
+    : enforcer_(std::move(enforcer)),
+      verifier_(std::move(verifier)),
+      cgroup_root_(std::move(cgroup_root)),
+      sink_(std::move(sink)) {}
+
+absl::Status Fencer::Enforce(const NodeState& state) { return Take(state, enforcer_.Apply(state)); }
+
+absl::Status Fencer::Reconcile(const NodeState& state) {
+  absl::Status status = Take(state, enforcer_.Reconcile(state));
+  status.Update(verifier_->Sweep());
+  status.Update(verifier_->Read().status());  // compares with the reading before: throttling and quotas
+  DrainFindings(state);
+  return status;
+}
+
+absl::Status Fencer::Take(const NodeState& state, absl::StatusOr<EnforceReport> report) {
+  if (!report.ok()) {
+    ++errors_;
+    return report.status();
+  }
+  live_ = std::move(report->live);
+  for (const Finding& finding : report->findings) {
+    if (finding.repaired) ++drift_repairs_;
+    sink_({.kind = std::string(KindOf(finding.kind)),
+           .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
+           .container = finding.container,
+           .message = finding.message});
+  }
+  return Expect();
+}
+
+absl::Status Fencer::Expect() {
+  Expectations expectations;
+  for (const LiveFence& live : live_) {
+    const Fence& fence = live.fence;
+    if (fence.role == CgroupRole::kContainer && !alive_.contains({fence.uid, fence.container})) continue;
+    std::string path = live.path.substr(cgroup_root_.size());
+    path.erase(0, path.find_first_not_of('/'));
+    expectations.fences.push_back({.cgroup = std::move(path),
+                                   .cgroup_id = live.id,
+                                   .kind = ExpectedKind(fence),
+                                   .cpus = ExpectedKind(fence) == FenceKind::kPods ? CpuSet() : fence.cpus,
+                                   .pod = fence.uid,
+                                   .container = fence.container});
+  }
+  absl::Status status = verifier_->Expect(expectations);
+  if (!status.ok()) ++errors_;
+  return status;
+}
+
+void Fencer::DrainFindings(const NodeState& state) {
+  for (const KernelFinding& finding : verifier_->Poll()) {
+    sink_({.kind = std::string(KernelFindingKindName(finding.kind)),
+           .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
+           .container = finding.container,
+           .message = finding.message});
+  }
+}
+
+absl::StatusOr<Cgroup> Fencer::PrepareContainer(const NodeState& state, const std::string& uid,
+                                                const std::string& container) {
+  absl::StatusOr<Cgroup> cgroup = enforcer_.CreateContainerCgroup(state, uid, container);
+  if (!cgroup.ok()) {
+    ++errors_;
+    return cgroup.status();
+  }
+  alive_.emplace(uid, container);
+  // The new cgroup is expected before its first process runs in it.
+  if (absl::Status status = Enforce(state); !status.ok()) return status;
+  return cgroup;
+}
+
+absl::StatusOr<Cgroup> Fencer::FindContainer(const NodeState& state, const std::string& uid,
+                                             const std::string& container) {
+  return enforcer_.FindContainerCgroup(state, uid, container);
+}
+
+absl::Status Fencer::SetAlive(const std::string& uid, const std::string& container, bool alive) {
+  const bool changed = alive ? alive_.emplace(uid, container).second : alive_.erase({uid, container}) > 0;
+  return changed ? Expect() : absl::OkStatus();
+}
+
+absl::Status Fencer::RemovePod(const std::string& uid) {
+  std::erase_if(alive_, [&](const auto& entry) { return entry.first == uid; });
+  std::erase_if(live_, [&](const LiveFence& live) { return live.fence.uid == uid; });
+  absl::Status status = Expect();
+  status.Update(enforcer_.RemovePod(uid));
+  return status;
+}
+
+}  // namespace podfence

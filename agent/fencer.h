@@ -1,0 +1,67 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/core/node_state.h"
+#include "agent/enforcer/enforcer.h"
+#include "agent/server/snapshot.h"
+#include "agent/verifier/verifier.h"
+
+namespace podfence {
+
+// Enforcer and verifier as one: whatever the kernel is made to do is at once what it is expected to do, in the order
+// that raises no false alarm (expected after vacating, before the new owner starts). Findings of both go to one sink.
+class Fencer {
+ public:
+  using FindingSink = std::function<void(FindingView)>;
+
+  Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, std::string cgroup_root, FindingSink sink);
+
+  // Makes the kernel say what state says. After each commit.
+  absl::Status Enforce(const NodeState& state);
+  // The same from a timer: repairs drift, looks at every task's affinity, and takes what the probes found.
+  absl::Status Reconcile(const NodeState& state);
+  // Hands the probes' findings to the sink: when fd() is readable.
+  void DrainFindings(const NodeState& state);
+
+  // A fenced, empty, expected cgroup for a container that is about to start.
+  absl::StatusOr<Cgroup> PrepareContainer(const NodeState& state, const std::string& uid, const std::string& container);
+  absl::StatusOr<Cgroup> FindContainer(const NodeState& state, const std::string& uid, const std::string& container);
+  // The container runs in its cgroup from an earlier agent, or has ended and its cgroup may stay: only cgroups of
+  // live containers are expected, since a one-shot init container's CPUs pass to the app containers after it.
+  absl::Status SetAlive(const std::string& uid, const std::string& container, bool alive);
+
+  // Removes the cgroups of a pod that has ended. FailedPrecondition where processes still live in them.
+  absl::Status RemovePod(const std::string& uid);
+  absl::StatusOr<std::vector<std::string>> PodsWithCgroups() const { return enforcer_.PodsWithCgroups(); }
+  absl::Status Release() { return enforcer_.ReleaseHost(); }
+
+  absl::StatusOr<Observation> Read() { return verifier_->Read(); }
+  ProbeReport Probes() const { return verifier_->Probes(); }
+  int fd() const { return verifier_->fd(); }
+  uint64_t drift_repairs() const { return drift_repairs_; }
+  uint64_t errors() const { return errors_; }
+
+ private:
+  absl::Status Take(const NodeState& state, absl::StatusOr<EnforceReport> report);
+  absl::Status Expect();
+
+  Enforcer enforcer_;
+  std::unique_ptr<Verifier> verifier_;
+  std::string cgroup_root_;
+  FindingSink sink_;
+  std::set<std::pair<std::string, std::string>> alive_;
+  std::vector<LiveFence> live_;
+  uint64_t drift_repairs_ = 0;
+  uint64_t errors_ = 0;
+};
+
+}  // namespace podfence
