@@ -3,8 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_join.h"
@@ -17,9 +20,6 @@ namespace podfence {
 namespace {
 
 std::string Count(size_t count, const char* one, const char* many) { return Cat(count, " ", count == 1 ? one : many); }
-
-// Small numbers as a cpulist.
-std::string Ids(const std::set<int>& ids) { return absl::StrJoin(ids, ","); }
 
 std::string Hugepages(const NumaNode& node) {
   std::vector<std::string> pools;
@@ -40,8 +40,9 @@ std::string Nodes(const Machine& machine, const Terminal& terminal) {
       sockets.insert(core.socket);
       if (core.l3) caches.insert(*core.l3);
     }
-    table.AddRow({Cat(node.id), FormatBytes(node.memory), Hugepages(node), sockets.empty() ? "-" : Ids(sockets),
-                  caches.empty() ? "-" : Ids(caches), Cat(node.cores.size()),
+    table.AddRow({Cat(node.id), FormatBytes(node.memory), Hugepages(node),
+                  sockets.empty() ? "-" : absl::StrJoin(sockets, ","),
+                  caches.empty() ? "-" : absl::StrJoin(caches, ","), Cat(node.cores.size()),
                   node.cores.empty() ? "none: memory only" : machine.CpusOf(node).ToString()});
   }
   return table.Render(terminal);
@@ -64,16 +65,25 @@ std::string Cores(const Machine& machine, const Terminal& terminal) {
   return table.Render(terminal);
 }
 
-std::string Distances(const Machine& machine, const Terminal& terminal) {
-  std::vector<Table::Column> columns = {{"NUMA node", Table::Align::kRight}};
-  for (const NumaNode& node : machine.nodes) columns.push_back({Cat("to ", node.id), Table::Align::kRight});
-  Table table(std::move(columns));
+// A plain matrix, as dense as it can be: a machine may have 64 nodes.
+std::string Distances(const Machine& machine) {
+  size_t width = 2;
   for (const NumaNode& node : machine.nodes) {
-    std::vector<Table::Cell> row = {Cat(node.id)};
-    for (uint64_t distance : node.distances) row.emplace_back(Cat(distance));
-    table.AddRow(std::move(row));
+    for (uint64_t distance : node.distances) width = std::max(width, Cat(distance).size());
   }
-  return table.Render(terminal);
+  const auto right = [width](uint64_t number) {
+    const std::string text = Cat(number);
+    return Cat(std::string(width - std::min(width, text.size()), ' '), text);
+  };
+  std::string text = "from/to";
+  for (const NumaNode& node : machine.nodes) absl::StrAppend(&text, " ", right(static_cast<uint64_t>(node.id)));
+  text += '\n';
+  for (const NumaNode& node : machine.nodes) {
+    absl::StrAppend(&text, node.id < 10 ? "      " : "     ", node.id);
+    for (uint64_t distance : node.distances) absl::StrAppend(&text, " ", right(distance));
+    text += '\n';
+  }
+  return text;
 }
 
 struct TopologyFlags {
@@ -114,7 +124,7 @@ std::string RenderTopology(const Machine& machine, const Terminal& terminal) {
                          ", ", Count(sockets.size(), "socket", "sockets"), "\n");
   if (!machine.offline.empty()) absl::StrAppend(&text, "Offline CPUs: ", machine.offline.ToString(), "\n");
   absl::StrAppend(&text, "\n", Nodes(machine, terminal), "\n", Cores(machine, terminal), "\n",
-                  Paint("Distances", Colour::kBold, terminal), "\n", Distances(machine, terminal));
+                  Paint("Distances", Colour::kBold, terminal), "\n", Distances(machine));
   return text;
 }
 

@@ -55,9 +55,9 @@ TEST(Topology, ShowsNodesCoresAndDistances) {
             "        1       1   1  4+5 6+7\n"
             "\n"
             "Distances\n"
-            "NUMA node  to 0  to 1\n"
-            "        0    10    20\n"
-            "        1    20    10\n");
+            "from/to  0  1\n"
+            "      0 10 20\n"
+            "      1 20 10\n");
 }
 
 TEST(Topology, JsonIsTheTopologyArrayAlone) {
