@@ -26,14 +26,16 @@ int SocketOf(const CpuTopology& topology, CpuTopology::Index node) {
 
 // The even shares of the chosen nodes, then the remainder group by group.
 absl::StatusOr<CpuSet> TakeChosen(const CpuTopology& topology, const CpuSet& available, const Nodes& nodes,
-                                  const NodeChoice& choice, int count, int group) {
+                                  const NodeChoice& choice, int count, int group, const CpuSet* unowned) {
   CpuSet free = available;
   CpuSet taken;
+  CpuSet still_unowned = unowned == nullptr ? CpuSet() : *unowned;
   const auto of_node = [&](int position) { return free & topology.nodes[nodes[static_cast<size_t>(position)]].cpus; };
   const auto take = [&](const CpuSet& from, int wanted) -> absl::Status {
-    absl::StatusOr<CpuSet> part = TakePacked(topology, from, wanted, {});
+    absl::StatusOr<CpuSet> part = TakePacked(topology, from, wanted, {.unowned = &still_unowned});
     if (!part.ok()) return part.status();
     free -= *part;
+    still_unowned -= *part;
     taken |= *part;
     return absl::OkStatus();
   };
@@ -66,9 +68,10 @@ absl::StatusOr<CpuSet> TakeChosen(const CpuTopology& topology, const CpuSet& ava
 }  // namespace
 
 absl::StatusOr<CpuSet> TakeDistributed(const CpuTopology& topology, const CpuSet& available, int count, int group_size,
-                                       bool align_by_socket) {
+                                       bool align_by_socket, const CpuSet* unowned) {
   const int size = available.size();
-  if (count < 1 || count > size || count % group_size != 0) return TakePacked(topology, available, count, {});
+  if (count < 1 || count > size || count % group_size != 0)
+    return TakePacked(topology, available, count, {.unowned = unowned});
 
   const Nodes nodes = NodesInPackingOrder(topology, available);
   BalanceProblem problem;
@@ -88,10 +91,10 @@ absl::StatusOr<CpuSet> TakeDistributed(const CpuTopology& topology, const CpuSet
   const int most = std::min(groups_wanted, static_cast<int>(nodes.size()));
   for (int chosen = fewest; chosen <= most; ++chosen) {
     if (const std::optional<NodeChoice> choice = ChooseNodes(problem, chosen)) {
-      return TakeChosen(topology, available, nodes, *choice, count, group_size);
+      return TakeChosen(topology, available, nodes, *choice, count, group_size, unowned);
     }
   }
-  return TakePacked(topology, available, count, {});
+  return TakePacked(topology, available, count, {.unowned = unowned});
 }
 
 }  // namespace podfence

@@ -1,6 +1,7 @@
 #include "agent/allocator/cpu_manager.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -61,7 +62,8 @@ struct CpuManager::Rules {
   explicit Rules(const Machine& machine) : topology(machine) {}
 
   absl::Status Reserve(const Policy& policy);
-  absl::StatusOr<CpuSet> Take(const CpuSet& available, int count) const;
+  // unowned: PackedOptions'.
+  absl::StatusOr<CpuSet> Take(const CpuSet& available, int count, const CpuSet* unowned = nullptr) const;
   CpuSet Available(const Draft& draft) const { return draft.shared_cpus - withheld; }
   CpuSet Aligned(const CpuSet& available, NumaSet affinity) const;
   std::optional<Refusal> CheckWholeCores(const Draft& draft, int count) const;
@@ -185,14 +187,15 @@ int CpuManager::ExclusiveCpus(const Pod& pod, const Container& container) const 
 
 int CpuManager::ExclusiveCpus(const Pod& pod) const { return rules_->is_static ? PodExclusiveCpus(pod) : 0; }
 
-absl::StatusOr<CpuSet> CpuManager::Rules::Take(const CpuSet& available, int count) const {
+absl::StatusOr<CpuSet> CpuManager::Rules::Take(const CpuSet& available, int count, const CpuSet* unowned) const {
   if (options.distribute_across_numa) {
     const int group = options.full_pcpus_only ? topology.threads_per_core : 1;
-    return TakeDistributed(topology, available, count, group, options.align_by_socket);
+    return TakeDistributed(topology, available, count, group, options.align_by_socket, unowned);
   }
   return TakePacked(topology, available, count,
                     {.spread_across_cores = options.distribute_across_cores,
-                     .align_by_uncore = options.prefer_align_by_uncore_cache});
+                     .align_by_uncore = options.prefer_align_by_uncore_cache,
+                     .unowned = unowned});
 }
 
 // The available CPUs of the affinity's NUMA nodes; under align-by-socket, of all sockets these nodes touch.
@@ -230,15 +233,17 @@ std::optional<Refusal> CpuManager::Rules::CheckWholeCores(const Draft& draft, in
 absl::StatusOr<CpuSet> CpuManager::Rules::TakeFromNode(Draft& draft, int count, NumaSet affinity,
                                                        const CpuSet& reusable) const {
   CpuSet available = Available(draft) | reusable;
+  CpuSet unowned = draft.shared_cpus;
   CpuSet taken;
   if (!affinity.empty()) {
     const CpuSet aligned = Aligned(available, affinity);
-    absl::StatusOr<CpuSet> first = Take(aligned, std::min(count, aligned.size()));
+    absl::StatusOr<CpuSet> first = Take(aligned, std::min(count, aligned.size()), &unowned);
     if (!first.ok()) return first.status();
     taken = *std::move(first);
     available -= taken;
+    unowned -= taken;
   }
-  absl::StatusOr<CpuSet> rest = Take(available, count - taken.size());
+  absl::StatusOr<CpuSet> rest = Take(available, count - taken.size(), &unowned);
   if (!rest.ok()) return rest.status();
   taken |= *rest;
   draft.shared_cpus -= taken;
@@ -301,6 +306,11 @@ ProviderHints CpuManager::Rules::Hints(const Draft& draft, int count) const {
     const int reusable = draft.cpus_to_reuse.IntersectionSize(node.cpus);
     if (reusable > 0) family.required.Add(node.id);
     threshold.amount.push_back(static_cast<uint64_t>(available.IntersectionSize(node.cpus) + reusable));
+  }
+  // Without a single set the reference lists none, which cannot be met, rather than having no preference.
+  if (std::accumulate(threshold.amount.begin(), threshold.amount.end(), uint64_t{0}) < threshold.request) {
+    hints.kind = ResourceHints::Kind::kList;
+    return {std::move(hints)};
   }
   const auto enough = std::lower_bound(widest_nodes.begin(), widest_nodes.end(), count);
   const auto nodes = static_cast<int>(widest_nodes.size());

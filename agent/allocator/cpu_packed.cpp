@@ -49,12 +49,17 @@ class Picker {
     }
   }
 
-  // The reference compares with the machine's average socket. Where sockets are unequal, a fully free one is then
-  // passed over, as there; but one that is only as free as the average is not taken whole, CPUs of others included.
-  void TakeWholeSockets() {
-    for (Index socket : SocketsInOrder()) {
-      const int free = socket_free_[socket];
-      TakeUnit(topology_.sockets[socket], free == topology_.cpus_per_socket && free == topology_.sockets[socket].size);
+  // The reference compares with the machine's average socket: of unequal ones, a larger one that is fully free is
+  // passed over, one that is as free as the average is taken whole (PackedOptions::unowned).
+  void TakeWholeSockets(const CpuSet* unowned) {
+    for (Index index : SocketsInOrder()) {
+      const CpuTopology::Unit& socket = topology_.sockets[index];
+      if (socket_free_[index] != topology_.cpus_per_socket || needed_ < socket.size) continue;
+      const CpuSet more = socket_free_[index] < socket.size ? socket.cpus - free_ - taken_ : CpuSet();
+      if (!more.empty() && (unowned == nullptr || !more.IsSubsetOf(*unowned))) continue;
+      TakeUnit(socket, true);
+      taken_ |= more;
+      needed_ -= more.size();
     }
   }
 
@@ -245,9 +250,9 @@ absl::StatusOr<CpuSet> TakePacked(const CpuTopology& topology, const CpuSet& ava
   Picker picker(topology, available, count);
   if (topology.numa_first) {
     picker.TakeWholeNodes();
-    if (!picker.Satisfied()) picker.TakeWholeSockets();
+    if (!picker.Satisfied()) picker.TakeWholeSockets(options.unowned);
   } else {
-    picker.TakeWholeSockets();
+    picker.TakeWholeSockets(options.unowned);
     if (!picker.Satisfied()) picker.TakeWholeNodes();
   }
   if (!picker.Satisfied() && options.align_by_uncore) picker.TakeUncores();
