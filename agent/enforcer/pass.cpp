@@ -54,11 +54,12 @@ void Pass::WriteCpuset(TreeNode& node, const CpuSet& cpus) {
 void Pass::ReadBack() {
   if (!cpusets_written_) return;
   cpusets_written_ = false;
+  const CpuSet none;
   for (TreeNode& node : nodes_) {
     absl::StatusOr<CpuSet> effective = ReadCpus(node.cgroup, kCpusetCpusEffective);
     // Gone is harmless; what cannot be read is taken as it was, so that no CPU counts as free that may not be.
     if (effective.ok()) node.effective = *std::move(effective);
-    if (absl::IsNotFound(effective.status())) node.effective = CpuSet();
+    if (absl::IsNotFound(effective.status())) node.effective = none;
   }
 }
 
