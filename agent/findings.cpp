@@ -6,13 +6,13 @@
 namespace podfence {
 
 bool FindingLog::Note(FindingView finding, double now) {
-  ++totals_[finding.kind];
   const Key key{finding.kind, finding.pod, finding.container, finding.message};
   const auto found = findings_.find(key);
   if (found != findings_.end()) {
     const bool was_active = std::exchange(found->second.active, true);
     ++found->second.count;
     found->second.last_seen = now;
+    if (!was_active) ++totals_[finding.kind];
     return !was_active;
   }
   if (findings_.size() >= kMaxKept) {
@@ -20,6 +20,7 @@ bool FindingLog::Note(FindingView finding, double now) {
         findings_, {}, [](const auto& entry) { return std::pair(entry.second.active, entry.second.last_seen); });
     findings_.erase(oldest);
   }
+  ++totals_[finding.kind];
   finding.count = 1;
   finding.last_seen = now;
   finding.active = true;

@@ -19,10 +19,11 @@ class FindingLog {
   // Notes that something was seen, at `now` (Unix seconds). Returns true where it is new or was not active before: the
   // caller logs it then.
   bool Note(FindingView finding, double now);
-  // Standing findings of one source (prefix of its kinds' meaning) that were not noted since `since` are over.
+  // What was not noted since `since` is over.
   void Expire(double since);
 
   std::vector<FindingView> List() const;  // active first, newest first
+  // How often findings of a kind came up: one that stands counts once.
   const std::map<std::string, uint64_t>& totals() const { return totals_; }
 
  private:

@@ -16,9 +16,6 @@ void AddAll(std::array<std::array<uint64_t, N>, M>& sum, const std::array<std::a
   }
 }
 
-// Refused pods' explanations are kept for `podfence explain`; a crash-looping controller must not grow them for ever.
-constexpr size_t kMaxExplanations = 1024;
-
 }  // namespace
 
 Ledger::Ledger(Allocator allocator, StateStore store) : allocator_(std::move(allocator)), store_(std::move(store)) {}
@@ -48,11 +45,9 @@ absl::Status Ledger::Commit(NodeState next) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod) {
-  auto explanation = std::make_shared<Explanation>();
-  explanation->pod = pod;
+absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod, Trace& trace) {
   const auto begin = std::chrono::steady_clock::now();
-  AdmitResult result = allocator_.Admit(state_, pod, {}, &explanation->trace);
+  AdmitResult result = allocator_.Admit(state_, pod, {}, &trace);
   last_decision_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (const auto* change = std::get_if<StateChange>(&result.outcome)) {
     NodeState next = state_;
@@ -66,11 +61,6 @@ absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod) {
   AddAll(counters_.allocations, result.counters.allocations);
   AddAll(counters_.allocation_errors, result.counters.allocation_errors);
   AddAll(counters_.assignments, result.counters.assignments);
-  explanation->result = result;
-  if (explanations_.size() >= kMaxExplanations) {
-    std::erase_if(explanations_, [&](const auto& entry) { return !state_.pods.contains(entry.first); });
-  }
-  explanations_.insert_or_assign(pod->uid, std::move(explanation));
   return result;
 }
 
@@ -100,11 +90,6 @@ absl::Status Ledger::ForgetEnded(const std::set<std::string, std::less<>>& manif
   std::erase_if(next.ended, [&](const std::string& uid) { return !manifests.contains(uid); });
   if (next.ended == state_.ended) return absl::OkStatus();
   return Commit(std::move(next));
-}
-
-std::shared_ptr<const Ledger::Explanation> Ledger::Explain(std::string_view uid) const {
-  const auto found = explanations_.find(uid);
-  return found == explanations_.end() ? nullptr : found->second;
 }
 
 }  // namespace podfence

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,22 +27,14 @@ class Ledger {
   const Allocator& allocator() const { return allocator_; }
 
   // Decides on a pod. After an admission state() holds it. The Status is the commit's: on an error nothing has changed,
-  // and the pod may be tried again.
-  absl::StatusOr<AdmitResult> Admit(std::shared_ptr<const Pod> pod);
+  // and the pod may be tried again. trace is filled with the decision's reasons.
+  absl::StatusOr<AdmitResult> Admit(std::shared_ptr<const Pod> pod, Trace& trace);
   // A container was started (Allocator::Start). Commits only where that changes anything.
   absl::Status Start(std::string_view uid, std::string_view container);
   // The pod holds nothing any more. ended: it came to its own end, and stays ended while its manifest stands.
   absl::Status Remove(std::string_view uid, bool ended);
   // Forgets ended pods whose manifests are gone.
   absl::Status ForgetEnded(const std::set<std::string, std::less<>>& manifests);
-
-  // The trace and result of the last decision on every pod that stands in state() or was refused.
-  struct Explanation {
-    std::shared_ptr<const Pod> pod;
-    Trace trace;
-    AdmitResult result;
-  };
-  std::shared_ptr<const Explanation> Explain(std::string_view uid) const;
 
   // Since Open.
   const CounterGrowth& counters() const { return counters_; }
@@ -60,7 +52,6 @@ class Ledger {
   Allocator allocator_;
   StateStore store_;
   NodeState state_;
-  std::map<std::string, std::shared_ptr<const Explanation>, std::less<>> explanations_;
   CounterGrowth counters_;
   uint64_t admitted_ = 0;
   uint64_t rejected_ = 0;

@@ -36,6 +36,15 @@ StateChange MakeChange(Draft draft) {
           .nodes = std::move(draft.nodes)};
 }
 
+// The pod of the draft gives back all it holds.
+StateChange ReleaseAll(const Managers& managers, Draft draft) {
+  managers.cpu.Release(draft);
+  managers.memory.Release(draft);
+  StateChange change = MakeChange(std::move(draft));
+  change.pod.reset();
+  return change;
+}
+
 }  // namespace
 
 struct Allocator::Parts {
@@ -79,7 +88,9 @@ AdmitResult Allocator::Admit(const NodeState& state, std::shared_ptr<const Pod> 
     Rejection rejection;
     rejection.reason = "AlreadyAdmitted";
     rejection.message = Cat("pod ", pod->FullName(), " (uid ", pod->uid, ") is already admitted; remove it first");
-    return {.outcome = std::move(rejection), .counters = {}};
+    AdmitResult refused;
+    refused.outcome = std::move(rejection);
+    return refused;
   }
   Draft draft = MakeDraft(state, std::move(pod));
   draft.allocation.pod = draft.pod;
@@ -88,13 +99,17 @@ AdmitResult Allocator::Admit(const NodeState& state, std::shared_ptr<const Pod> 
     draft.allocation.containers.emplace_back().name = container.name;
   });
   std::optional<AdmissionFailure> failure = AdmitIntoDraft(parts_->managers, devices, draft, trace);
-  const CounterGrowth counters = draft.counters;
+  AdmitResult result;
+  result.counters = draft.counters;
   if (failure) {
-    return {.outcome = Explain(parts_->machine, parts_->managers, state, draft, *std::move(failure)),
-            .counters = counters};
+    result.outcome = Explain(parts_->machine, parts_->managers, state, draft, *std::move(failure));
+    StateChange returned = ReleaseAll(parts_->managers, std::move(draft));
+    if (returned.nodes != state.nodes) result.books_after_refusal = std::move(returned);
+    return result;
   }
   SetIsolation(parts_->managers, draft);
-  return {.outcome = MakeChange(std::move(draft)), .counters = counters};
+  result.outcome = MakeChange(std::move(draft));
+  return result;
 }
 
 absl::StatusOr<StateChange> Allocator::Start(const NodeState& state, std::string_view uid,
@@ -105,8 +120,8 @@ absl::StatusOr<StateChange> Allocator::Start(const NodeState& state, std::string
   }
   const Container* started = found->second.pod->FindContainer(container);
   if (started == nullptr) {
-    return absl::NotFoundError(
-        Cat("start of container ", container, ": pod ", found->second.pod->FullName(), " has no container of that name"));
+    return absl::NotFoundError(Cat("start of container ", container, ": pod ", found->second.pod->FullName(),
+                                   " has no container of that name"));
   }
   Draft draft = MakeDraft(state, found->second.pod);
   draft.allocation = found->second;
@@ -121,11 +136,7 @@ absl::StatusOr<StateChange> Allocator::Remove(const NodeState& state, std::strin
   }
   Draft draft = MakeDraft(state, found->second.pod);
   draft.allocation = found->second;
-  parts_->managers.cpu.Release(draft);
-  parts_->managers.memory.Release(draft);
-  StateChange change = MakeChange(std::move(draft));
-  change.pod.reset();
-  return change;
+  return ReleaseAll(parts_->managers, std::move(draft));
 }
 
 }  // namespace podfence

@@ -48,9 +48,7 @@ std::optional<MergedSet> MergeSingleNode(const std::vector<Offer>& offers, Posit
 }  // namespace
 
 HintMerger::HintMerger(std::vector<int> nodes, std::vector<std::vector<uint64_t>> distances, TopologyOptions options)
-    : positions_(std::move(nodes)),
-      order_(std::move(distances), options.prefer_closest_numa),
-      options_(options) {}
+    : positions_(std::move(nodes)), order_(std::move(distances), options.prefer_closest_numa), options_(options) {}
 
 Merged HintMerger::Merge(const std::vector<ProviderHints>& providers) const {
   if (options_.policy == TopologyPolicy::kNone) return {.best = {}, .admit = true};

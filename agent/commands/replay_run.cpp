@@ -97,6 +97,7 @@ class Replay::ScenarioRun {
     if (const auto* rejection = std::get_if<Rejection>(&result.outcome)) {
       got["reason"] = rejection->reason;
       got["message"] = rejection->message;
+      if (result.books_after_refusal) Apply(*result.books_after_refusal, state_);
     } else {
       Apply(std::get<StateChange>(result.outcome), state_);
     }

@@ -87,6 +87,11 @@ struct Rejection {
 struct AdmitResult {
   std::variant<StateChange, Rejection> outcome;
   CounterGrowth counters;
+  // A refusal can change the node's books, though never what a pod holds: the reference books the containers before
+  // the one that failed and returns them, and a return within a group of NUMA nodes need not restore how much each node
+  // gave, or the group (memorymanager/policy_static.go releaseMemory). Later decisions depend on it, so it is
+  // reproduced: where given, it is to be applied and committed like any change.
+  std::optional<StateChange> books_after_refusal;
   bool admitted() const { return std::holds_alternative<StateChange>(outcome); }
 };
 

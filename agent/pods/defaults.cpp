@@ -4,7 +4,7 @@
 #include <array>
 #include <optional>
 
-#include "absl/strings/str_format.h"
+#include "agent/core/text.h"
 #include "agent/pods/manifest.h"
 
 namespace podfence {
@@ -34,7 +34,8 @@ std::string Fnv128a(std::string_view text) {
     hash ^= static_cast<unsigned char>(c);
     hash *= kPrime;
   }
-  return absl::StrFormat("%016x%016x", static_cast<uint64_t>(hash >> 64), static_cast<uint64_t>(hash));
+  return Cat(absl::Hex(static_cast<uint64_t>(hash >> 64), absl::kZeroPad16),
+             absl::Hex(static_cast<uint64_t>(hash), absl::kZeroPad16));
 }
 
 std::string UidFromContent(const Pod& pod) {

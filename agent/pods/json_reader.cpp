@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_replace.h"
 #include "agent/core/text.h"
 #include "agent/pods/tree_builder.h"
 
@@ -62,15 +63,16 @@ class JsonEvents final : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return Close(); }
   bool start_array(size_t /*elements*/) override { return Open(Node::Kind::kList); }
   bool end_array() override { return Close(); }
-  bool parse_error(size_t /*position*/, const std::string& last_token,
+  bool parse_error(size_t /*position*/, const std::string& /*last_token*/,
                    const nlohmann::detail::exception& error) override {
     // The parser's text begins with its own error number and its own idea of the place.
     std::string_view what = error.what();
     for (std::string_view lead : {"] ", ": "}) {
       if (const size_t end = what.find(lead); end != std::string_view::npos) what.remove_prefix(end + lead.size());
     }
-    throw Refused{position_.last, Cat("is not JSON near \"", absl::Utf8SafeCEscape(last_token.substr(0, 40)),
-                                      "\": ", absl::Utf8SafeCEscape(ToAbsl(what.substr(0, 160))))};
+    const std::string printable =
+        absl::StrReplaceAll(absl::Utf8SafeCEscape(ToAbsl(what.substr(0, 160))), {{"\\'", "'"}, {"\\\"", "\""}});
+    throw Refused{position_.last, Cat("is not JSON: ", printable)};
   }
 
   std::optional<Node> TakeRoot() { return tree_.TakeRoot(); }

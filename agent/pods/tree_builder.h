@@ -5,10 +5,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "agent/pods/document.h"
 
@@ -56,7 +56,7 @@ class TreeBuilder {
  private:
   struct Level {
     Node node;
-    absl::flat_hash_set<std::string> seen;
+    std::unordered_set<std::string> seen;
     std::optional<std::string> key;
   };
   const DocumentLimits limits_;

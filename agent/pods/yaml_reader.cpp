@@ -9,9 +9,9 @@
 #include <map>
 #include <optional>
 #include <sstream>
+#include <unordered_set>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "agent/core/text.h"
 #include "agent/pods/tree_builder.h"
@@ -119,7 +119,7 @@ void Merge(Node& map) {
   } else {
     sources.push_back(std::move(merged));
   }
-  absl::flat_hash_set<std::string> present(map.keys.begin(), map.keys.end());
+  std::unordered_set<std::string> present(map.keys.begin(), map.keys.end());
   for (Node& source : sources) {
     if (source.kind != Node::Kind::kMap) {
       throw Refused{Place{map.line, map.column}, "<< must merge a map or a list of maps"};

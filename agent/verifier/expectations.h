@@ -38,8 +38,9 @@ struct Expectations {
   friend bool operator==(const Expectations&, const Expectations&) = default;
 };
 
-// InvalidArgument names the fence at fault: the same cgroup twice, an exclusive or shared fence without CPUs, a CPU
-// that two pods own, a shared pool with an exclusive CPU of a fence in it.
+// InvalidArgument names the fence at fault: the same cgroup twice, an exclusive or shared fence without CPUs, a fence
+// without its pod. A pool that overlaps exclusive CPUs, or a CPU that two pods own, is no error here: the verifier
+// shows what happens, and tasks of the second are foreign.
 absl::Status ValidateExpectations(const Expectations& expectations);
 
 }  // namespace podfence

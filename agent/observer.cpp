@@ -1,0 +1,174 @@
+#include "agent/observer.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "absl/time/clock.h"
+#include "agent/core/text.h"
+
+namespace podfence {
+namespace {
+
+constexpr double kNanosPerSecond = 1e9;
+
+double Seconds(uint64_t nanos) { return static_cast<double>(nanos) / kNanosPerSecond; }
+
+double MonotonicSeconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string_view KindOf(const Container& container, bool is_init) {
+  if (!is_init) return "app";
+  return IsSidecar(container) ? "sidecar" : "init";
+}
+
+std::string_view AssignmentOf(const PodAllocation& pod, const ContainerAllocation& container) {
+  switch (container.cpu_isolation) {
+    case Isolation::kContainer: return pod.cpus ? "pod_exclusive" : "node_exclusive";
+    case Isolation::kPod: return "pod_shared";
+    case Isolation::kHost: return "node_shared";
+  }
+  return "node_shared";
+}
+
+// The NUMA nodes that a container's memory may come from; empty: all.
+NumaSet MemsOf(const ContainerAllocation& container) {
+  NumaSet mems;
+  for (const MemoryBlock& block : container.memory) mems |= block.numa;
+  return mems;
+}
+
+std::string PhaseOf(const ContainerStatus& status) {
+  switch (status.phase) {
+    case ContainerPhase::kRunning: return "running";
+    case ContainerPhase::kTerminated: return status.last_exit && status.last_exit->ok() ? "succeeded" : "failed";
+    case ContainerPhase::kWaiting:
+    case ContainerPhase::kBackOff: return "waiting";
+  }
+  return "waiting";
+}
+
+std::vector<ThrottlingView> Levels(const std::vector<Bandwidth>& bandwidth) {
+  std::vector<ThrottlingView> levels;
+  for (const Bandwidth& level : bandwidth) {
+    levels.push_back({.cgroup = level.cgroup,
+                      .limited = level.quota_us.has_value(),
+                      .periods = level.periods,
+                      .throttled_periods = level.throttled_periods,
+                      .throttled_seconds = Seconds(level.throttled_ns)});
+  }
+  return levels;
+}
+
+// What the container is promised: its own CPUs, or the pool it shares; elsewhere the smallest quota that holds it.
+double PromisedCpus(const ContainerAllocation& container, const std::vector<Bandwidth>& bandwidth) {
+  if (container.cpu_isolation != Isolation::kHost && container.cpus) return container.cpus->size();
+  double promised = 0;
+  for (const Bandwidth& level : bandwidth) {
+    if (!level.quota_us || level.period_us == 0) continue;
+    const double quota = static_cast<double>(*level.quota_us) / static_cast<double>(level.period_us);
+    promised = promised == 0 ? quota : std::min(promised, quota);
+  }
+  return promised;
+}
+
+}  // namespace
+
+Snapshot Observer::Look(const Context& context) {
+  const Ledger& ledger = context.ledger;
+  Snapshot snapshot;
+  snapshot.version = PODFENCE_VERSION;
+  snapshot.mode = "local";
+  snapshot.time = absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch());
+  snapshot.started = context.started;
+  snapshot.machine = ledger.allocator().machine();
+  snapshot.policy = ledger.allocator().policy();
+  snapshot.reserved_cpus = ledger.allocator().reserved_cpus();
+  snapshot.state = ledger.state();
+  snapshot.per_pod_metrics = context.per_pod_metrics;
+
+  const double begin = MonotonicSeconds();
+  const absl::StatusOr<Observation> seen = context.fencer.Read();
+  kernel_.up = seen.ok();
+  kernel_.duration_seconds = MonotonicSeconds() - begin;
+  if (!seen.ok()) ++kernel_.errors;
+  snapshot.monotonic = begin;
+
+  const std::vector<ContainerStatus> statuses = context.runtime.Containers();
+  for (const auto& [uid, allocation] : snapshot.state.pods) {
+    PodView& pod = snapshot.pods.emplace_back(PodView{.uid = uid, .containers = {}});
+    ForEachContainer(*allocation.pod, [&](const Container& container, bool is_init) {
+      ContainerView& view = pod.containers.emplace_back();
+      view.name = container.name;
+      view.kind = KindOf(container, is_init);
+      const ContainerAllocation* held = allocation.Find(container.name);
+      view.assignment = AssignmentOf(allocation, *held);
+      view.mems = MemsOf(*held);
+      view.promised_cpus = PromisedCpus(*held, {});
+      if (held->cpus) view.cpus = *held->cpus;
+      const auto status = std::ranges::find_if(
+          statuses, [&](const ContainerStatus& s) { return s.uid == uid && s.name == container.name; });
+      view.phase = status == statuses.end() ? "waiting" : PhaseOf(*status);
+      if (status != statuses.end()) {
+        view.message = status->message;
+        view.restarts = static_cast<uint64_t>(status->restarts);
+      }
+      const absl::StatusOr<Cgroup> cgroup = context.fencer.FindContainer(snapshot.state, uid, container.name);
+      if (cgroup.ok()) {
+        const absl::StatusOr<std::string> list = cgroup->Read("cpuset.cpus.effective");
+        if (list.ok()) view.effective_cpus = CpuSet::Parse(*list).value_or(CpuSet());
+      }
+      if (!seen.ok()) return;
+      const auto fence = std::ranges::find_if(seen->fences, [&](const FenceObservation& observed) {
+        return observed.fence.pod == uid && observed.fence.container == container.name;
+      });
+      if (fence == seen->fences.end()) return;
+      if (view.cpus.empty()) view.cpus = fence->fence.cpus;
+      view.promised_cpus = PromisedCpus(*held, fence->bandwidth);
+      view.throttling = Levels(fence->bandwidth);
+      view.cpu_seconds = Seconds(fence->bandwidth.empty() ? fence->cpu_ns : fence->bandwidth.front().usage_ns);
+      view.escaped_seconds = Seconds(fence->escape_ns);
+      for (size_t i = 0; i < kForeignClasses; ++i) view.foreign_seconds[i] = Seconds(fence->foreign_ns[i]);
+      if (held->cpu_isolation == Isolation::kContainer) AddThrottling(uid, container.name, view.throttling);
+    });
+  }
+  std::erase_if(throttling_,
+                [&](const auto& entry) { return !snapshot.state.pods.contains(std::get<0>(entry.first)); });
+
+  if (seen.ok()) {
+    for (size_t i = 0; i < kForeignClasses; ++i) totals_.foreign_seconds[i] = Seconds(seen->foreign_ns[i]);
+    totals_.escaped_seconds = Seconds(seen->escape_ns);
+    snapshot.lost_events = seen->lost_findings;
+  }
+  snapshot.totals = totals_;
+  snapshot.collectors = {kernel_};
+  for (const Probe& probe : context.fencer.Probes().probes) {
+    snapshot.probes.push_back({.name = probe.name,
+                               .running = probe.attached,
+                               .detail = probe.attached ? Cat(probe.hook, ": ", probe.what) : probe.reason,
+                               .runs = probe.run_count,
+                               .run_seconds = Seconds(probe.run_time_ns)});
+  }
+  snapshot.counters = ledger.counters();
+  snapshot.drift_repairs = context.fencer.drift_repairs();
+  snapshot.invariant_violations = ledger.invariant_violations();
+  snapshot.commits = ledger.commits();
+  snapshot.commit_errors = ledger.commit_errors();
+  snapshot.decisions = {ledger.admitted(), ledger.rejected()};
+  snapshot.last_decision_seconds = ledger.last_decision_seconds();
+  return snapshot;
+}
+
+void Observer::AddThrottling(const std::string& uid, const std::string& container,
+                             const std::vector<ThrottlingView>& levels) {
+  for (const ThrottlingView& level : levels) {
+    ThrottlingView& last = throttling_[{uid, container, level.cgroup}];
+    // A restarted container has a new cgroup, whose counters begin at 0.
+    const bool restarted = level.throttled_periods < last.throttled_periods;
+    totals_.throttled_periods += level.throttled_periods - (restarted ? 0 : last.throttled_periods);
+    totals_.throttled_seconds += level.throttled_seconds - (restarted ? 0 : last.throttled_seconds);
+    last = level;
+  }
+}
+
+}  // namespace podfence
