@@ -65,6 +65,9 @@ std::vector<EnvVar> ReadEnv(const Field& field, Problems& problems) {
       if (key == "value") variable.value = ReadString(value, problems);
       if (key == "valueFrom") from_elsewhere = !value.is_null();
     });
+    if (variable.name.empty() || variable.name.find('=') != std::string::npos) {
+      problems.Add(item, "needs a name without '='");
+    }
     if (!from_elsewhere) env.push_back(std::move(variable));
   });
   return env;
