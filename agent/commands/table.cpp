@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "agent/core/text.h"
 
@@ -39,7 +40,10 @@ size_t BreakAt(std::string_view text, size_t width) {
   const size_t space = text.substr(0, limit + 1).rfind(' ');
   if (space != std::string_view::npos && space > 0) return space;
   const size_t mark = text.substr(0, limit).find_last_of(",/");
-  if (mark != std::string_view::npos && mark > 0) return mark + 1;
+  if (mark != std::string_view::npos) return mark + 1;
+  for (size_t i = limit; i-- > 1;) {
+    if (text[i] == '-' && absl::ascii_isalpha(static_cast<unsigned char>(text[i + 1]))) return i + 1;
+  }
   return limit;
 }
 
@@ -102,11 +106,15 @@ void Table::AddRow(std::vector<Cell> row) {
   rows_.push_back(std::move(row));
 }
 
+void Table::AddGroup(Cell title) { rows_.push_back({std::move(title)}); }
+
 std::vector<size_t> Table::Widths(size_t width) const {
   std::vector<size_t> widths;
   for (size_t i = 0; i < columns_.size(); ++i) {
     size_t widest = DisplayWidth(columns_[i].title);
-    for (const std::vector<Cell>& row : rows_) widest = std::max(widest, DisplayWidth(row[i].text));
+    for (const std::vector<Cell>& row : rows_) {
+      if (!IsGroup(row)) widest = std::max(widest, DisplayWidth(row[i].text));
+    }
     widths.push_back(widest);
   }
   const size_t gaps = kGap * (columns_.size() - 1);
@@ -124,7 +132,9 @@ std::vector<size_t> Table::Widths(size_t width) const {
       for (const std::string& line : Wrap(text, widths[i])) used = std::max(used, DisplayWidth(line));
     };
     use(columns_[i].title);
-    for (const std::vector<Cell>& row : rows_) use(row[i].text);
+    for (const std::vector<Cell>& row : rows_) {
+      if (!IsGroup(row)) use(row[i].text);
+    }
     widths[i] = used;
   }
   return widths;
@@ -161,7 +171,15 @@ std::string Table::Render(const Terminal& terminal) const {
   std::vector<Cell> heading;
   for (const Column& column : columns_) heading.emplace_back(column.title, Colour::kBold);
   add(heading);
-  for (const std::vector<Cell>& row : rows_) add(row);
+  for (const std::vector<Cell>& row : rows_) {
+    if (!IsGroup(row)) {
+      add(row);
+      continue;
+    }
+    for (const std::string& line : Wrap(row[0].text, terminal.width)) {
+      absl::StrAppend(&result, Paint(line, row[0].colour, terminal), "\n");
+    }
+  }
   return result;
 }
 

@@ -26,7 +26,8 @@ std::string Paint(std::string_view text, Colour colour, const Terminal& terminal
 size_t DisplayWidth(std::string_view text);
 // The first `width` columns of text, the last one "…" where something is cut off.
 std::string Truncate(std::string_view text, size_t width);
-// text in lines of at most `width` columns: broken at spaces, then behind commas and slashes, then anywhere.
+// text in lines of at most `width` columns: broken at spaces, else behind commas and slashes, else behind the hyphens
+// of names, else anywhere.
 std::vector<std::string> Wrap(std::string_view text, size_t width);
 
 // Columns under a heading, made for a terminal's width. Where they do not fit, the widest columns are narrowed, in
@@ -48,14 +49,17 @@ class Table {
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
   // Cells that are missing at the end of a row are empty.
   void AddRow(std::vector<Cell> row);
+  // A line of its own across all columns, for the rows that follow.
+  void AddGroup(Cell title);
   bool empty() const { return rows_.empty(); }
   // Lines ending in a newline, without blanks at their ends.
   std::string Render(const Terminal& terminal) const;
 
  private:
+  bool IsGroup(const std::vector<Cell>& row) const { return row.size() != columns_.size(); }
   std::vector<size_t> Widths(size_t width) const;
   std::vector<Column> columns_;
-  std::vector<std::vector<Cell>> rows_;
+  std::vector<std::vector<Cell>> rows_;  // a group's title is a row of one cell
 };
 
 // "24.0 GiB", "512 MiB", "17 B": three figures or so, binary units.

@@ -19,6 +19,8 @@ TEST(Wrap, BreaksWhereAReaderWould) {
   EXPECT_THAT(Wrap("one two three", 8), ElementsAre("one two", "three"));
   EXPECT_THAT(Wrap("0-3,8-11,16", 8), ElementsAre("0-3,", "8-11,16"));
   EXPECT_THAT(Wrap("default/database", 10), ElementsAre("default/", "database"));
+  EXPECT_THAT(Wrap("metrics-exporter", 10), ElementsAre("metrics-", "exporter"));
+  EXPECT_THAT(Wrap("1000-1023", 6), ElementsAre("1000-1", "023"));  // a range, not a name
   EXPECT_THAT(Wrap("abcdefghij", 4), ElementsAre("abcd", "efgh", "ij"));
   EXPECT_THAT(Wrap("äöüäöü", 4), ElementsAre("äöüä", "öü"));
   EXPECT_THAT(Wrap("ab", 0), ElementsAre("a", "b"));
@@ -58,6 +60,13 @@ TEST(Table, WrapsTheWidestColumnsIntoTheWidth) {
     EXPECT_LE(DisplayWidth(text.substr(begin, end - begin)), 40u);
     begin = end + 1;
   }
+}
+
+TEST(Table, GroupsSpanAllColumns) {
+  Table table({{"A"}, {"B"}});
+  table.AddGroup("a title wider than both columns");
+  table.AddRow({"1", "2"});
+  EXPECT_EQ(table.Render(kNarrow), "A  B\na title wider than both columns\n1  2\n");
 }
 
 TEST(Table, PaintsOnlyOnAColourTerminal) {
