@@ -22,7 +22,7 @@ std::string_view FenceKindName(FenceKind kind);
 
 struct Fence {
   std::string cgroup;      // path below the cgroup root, without a leading slash ("podfence/pod<uid>/<container>")
-  uint64_t cgroup_id = 0;  // inode of that directory; 0: take what is there now
+  uint64_t cgroup_id = 0;  // inode of that directory; 0: of what is there now
   FenceKind kind = FenceKind::kShared;
   CpuSet cpus;            // where its tasks may run; empty: anywhere (kPause, kPods), refused for the other two
   std::string pod;        // UID

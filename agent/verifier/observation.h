@@ -75,9 +75,9 @@ struct FenceObservation {
   std::array<uint64_t, kForeignClasses> foreign_runs{};
   WaitHistogram wait;
   // Its own cgroup first, then every ancestor up to the child of the cgroup root; empty where the cpu controller is
-  // not there, or the cgroup is gone (then `gone`).
+  // not there, or the cgroup is gone.
   std::vector<Bandwidth> bandwidth;
-  bool gone = false;
+  bool gone = false;  // no such cgroup any more; the counters stay
 };
 
 struct Observation {

@@ -17,7 +17,6 @@ namespace podfence {
 // bandwidth from cpu.stat.
 struct VerifierOptions {
   std::string cgroup_root = "/sys/fs/cgroup";  // where cgroup v2 is mounted
-  std::string proc_root = "/proc";
   uint32_t max_fences = 1024;  // fences at one moment; kernel memory is about 350 bytes times CPUs for each
   bool measure_wait = true;    // fill FenceObservation::wait
 };
@@ -32,19 +31,19 @@ class Verifier {
   // Replaces everything expected, atomically: a task is judged by the old fences or by the new ones. Counters go on
   // for a fence that stays the same cgroup. Call it between vacating and handing over: after the shared cgroups were
   // narrowed and read back and before the new owner starts; on release, before the shared cgroups are widened.
-  // Only cgroups that exist can be expected (NotFound), with the given inode (FailedPrecondition: recreated).
-  // InvalidArgument as ValidateExpectations, ResourceExhausted beyond max_fences; after an error what was expected
-  // before still is.
+  // A fence whose cgroup is not there (any more, or under another inode) is expected all the same and observed as
+  // gone: its CPUs stay its own, whoever runs there is foreign. InvalidArgument as ValidateExpectations and for a CPU
+  // that this kernel does not have, ResourceExhausted beyond max_fences; after these what was expected before still is.
   virtual absl::Status Expect(const Expectations& expectations) = 0;
 
   // All counters now. Also compares with the call before and queues throttling and quota findings.
   virtual absl::StatusOr<Observation> Read() = 0;
 
   // Looks at the affinity of every task of every fence, and queues what is beyond its set as drift. O(tasks of the
-  // node) in the kernel; meant for every few seconds.
+  // node) in the kernel; meant for every few seconds. Unavailable with the reason where its probe does not run here.
   virtual absl::Status Sweep() = 0;
 
-  // Takes what was found since the last call.
+  // Takes what was found since the last call; also what Read and Sweep queued, of which fd() does not tell.
   virtual std::vector<Finding> Poll() = 0;
 
   // Becomes readable (EPOLLIN) when Poll has something from the kernel; -1 where no probe can find anything.

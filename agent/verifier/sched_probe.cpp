@@ -1,0 +1,217 @@
+#include "agent/verifier/sched_probe.h"
+
+#include <cerrno>
+#include <numeric>
+
+#include "agent/core/text.h"
+#include "agent/verifier/layout.h"
+#include "bpf/sched.skel.h"
+
+void DestroySched(podfence_sched* object) { podfence_sched__destroy(object); }
+
+namespace podfence {
+namespace {
+
+constexpr char kProgram[] = "tp_btf/sched_switch";
+
+absl::Status MapError(std::string_view operation, const bpf_map* map, int error) {
+  return absl::ErrnoToStatus(-error, ToAbsl(Cat(operation, " BPF map ", bpf_map__name(map))));
+}
+
+// Writes count consecutive elements of an array map from `first` on.
+template <typename Value>
+absl::Status WriteArray(const bpf_map* map, uint32_t first, const std::vector<Value>& values) {
+  std::vector<uint32_t> keys(values.size());
+  std::iota(keys.begin(), keys.end(), first);
+  auto count = static_cast<__u32>(values.size());
+  const int error = bpf_map_update_batch(bpf_map__fd(map), keys.data(), values.data(), &count, nullptr);
+  return error == 0 ? absl::OkStatus() : MapError("write", map, error);
+}
+
+// Reads one element of a per-CPU map: a value for each possible CPU.
+template <typename Value>
+absl::StatusOr<std::vector<Value>> ReadPerCpu(const bpf_map* map, uint32_t key) {
+  static_assert(sizeof(Value) % 8 == 0, "the kernel rounds per-CPU values up to 8 bytes");
+  std::vector<Value> values(libbpf_num_possible_cpus());
+  const int error = bpf_map_lookup_elem(bpf_map__fd(map), &key, values.data());
+  if (error != 0) return MapError("read", map, error);
+  return values;
+}
+
+template <typename Value>
+absl::Status ClearPerCpu(const bpf_map* map, uint32_t key) {
+  const std::vector<Value> zeros(libbpf_num_possible_cpus());
+  const int error = bpf_map_update_elem(bpf_map__fd(map), &key, zeros.data(), BPF_ANY);
+  return error == 0 ? absl::OkStatus() : MapError("clear", map, error);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SchedProbe>> SchedProbe::Start(const TableSizes& sizes, bool measure_wait) {
+  std::unique_ptr<SchedProbe> probe(new SchedProbe(sizes));
+  if (absl::Status status = probe->Load(measure_wait); !status.ok()) return status;
+  return probe;
+}
+
+absl::Status SchedProbe::Load(bool measure_wait) {
+  const LibbpfLog log;
+  object_.reset(podfence_sched__open());
+  if (object_ == nullptr) return log.Error("open BPF object sched", errno);
+  if (absl::StatusOr<int> layout = CheckLayout(bpf_object__btf(object_->obj)); !layout.ok()) return layout.status();
+
+  object_->rodata->cpu_count = sizes_.cpus;
+  object_->rodata->fence_capacity = sizes_.slots();
+  object_->rodata->mask_words = sizes_.mask_words();
+  object_->rodata->measure_wait = measure_wait;
+  const auto& maps = object_->maps;
+  bpf_map__set_max_entries(maps.owners, 2 * sizes_.cpus);
+  bpf_map__set_max_entries(maps.fences, 2 * sizes_.slots());
+  bpf_map__set_max_entries(maps.masks, 2 * sizes_.slots() * sizes_.mask_words());
+  bpf_map__set_max_entries(maps.cgroups, 2 * sizes_.slots());
+  bpf_map__set_max_entries(maps.cpus, sizes_.cpus);
+  bpf_map__set_max_entries(maps.cache, sizes_.cpus * PODFENCE_CACHE_WAYS);
+  bpf_map__set_max_entries(maps.counters, sizes_.slots());
+  bpf_map__set_max_entries(maps.waits, measure_wait ? sizes_.slots() : 1);
+
+  if (const int error = podfence_sched__load(object_.get()); error != 0) {
+    return log.Error(Cat("load BPF program ", kProgram), error);
+  }
+  link_.reset(bpf_program__attach(object_->progs.sched_switch));
+  if (link_ == nullptr) return log.Error(Cat("attach BPF program ", kProgram), errno);
+  ring_.reset(ring_buffer__new(bpf_map__fd(maps.events), OnEvent, this, nullptr));
+  if (ring_ == nullptr) return log.Error("open the ring buffer of findings", errno);
+  return absl::OkStatus();
+}
+
+absl::Status SchedProbe::FillHalf(uint64_t half, const TableImage& image) {
+  const auto& maps = object_->maps;
+  for (const podfence_cgroup_key& key : keys_[half]) bpf_map_delete_elem(bpf_map__fd(maps.cgroups), &key);
+  keys_[half].clear();
+  for (const auto& [cgroup_id, slot] : image.cgroups) {
+    const podfence_cgroup_key key = {.cgroup_id = cgroup_id, .half = half};
+    const int error = bpf_map_update_elem(bpf_map__fd(maps.cgroups), &key, &slot, BPF_ANY);
+    if (error != 0) return MapError("write", maps.cgroups, error);
+    keys_[half].push_back(key);
+  }
+  const auto half32 = static_cast<uint32_t>(half);
+  absl::Status status = WriteArray(maps.owners, half32 * sizes_.cpus, image.owners);
+  if (status.ok()) status = WriteArray(maps.fences, half32 * sizes_.slots(), image.fences);
+  if (status.ok()) status = WriteArray(maps.masks, half32 * sizes_.slots() * sizes_.mask_words(), image.masks);
+  return status;
+}
+
+absl::Status SchedProbe::Publish(const TableImage& image) {
+  const uint64_t next = generation_ + 1;
+  if (absl::Status status = FillHalf(next & 1, image); !status.ok()) return status;
+  const bpf_map* map = object_->maps.generation;
+  const uint32_t zero = 0;
+  if (const int error = bpf_map_update_elem(bpf_map__fd(map), &zero, &next, BPF_ANY); error != 0) {
+    return MapError("write", map, error);
+  }
+  generation_ = next;
+  return absl::OkStatus();
+}
+
+absl::Status SchedProbe::SettleAll() {
+  for (uint32_t cpu = 0; cpu < sizes_.cpus; ++cpu) {
+    if (absl::Status status = SettleCpu(cpu); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SchedProbe::SettleCpu(uint32_t cpu) const {
+  LIBBPF_OPTS(bpf_test_run_opts, options, .flags = BPF_F_TEST_RUN_ON_CPU, .cpu = cpu);
+  const int error = bpf_prog_test_run_opts(bpf_program__fd(object_->progs.settle), &options);
+  if (error == 0 || error == -ENXIO) return absl::OkStatus();  // ENXIO: the CPU is offline, nothing runs there
+  return absl::ErrnoToStatus(-error, ToAbsl(Cat("run BPF program settle on CPU ", cpu)));
+}
+
+absl::Status SchedProbe::Settle() {
+  for (uint32_t cpu = 0; cpu < sizes_.cpus; ++cpu) {
+    podfence_cpu run = {};
+    const int error = bpf_map_lookup_elem(bpf_map__fd(object_->maps.cpus), &cpu, &run);
+    if (error != 0) return MapError("read", object_->maps.cpus, error);
+    if (run.slot == 0 && run.victim == 0) continue;
+    if (absl::Status status = SettleCpu(cpu); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SchedProbe::Clear(uint32_t slot) {
+  absl::Status status = ClearPerCpu<podfence_counters>(object_->maps.counters, slot);
+  if (status.ok() && object_->rodata->measure_wait) status = ClearPerCpu<podfence_waits>(object_->maps.waits, slot);
+  return status;
+}
+
+absl::StatusOr<podfence_counters> SchedProbe::ReadCounters(uint32_t slot) const {
+  absl::StatusOr<std::vector<podfence_counters>> values = ReadPerCpu<podfence_counters>(object_->maps.counters, slot);
+  if (!values.ok()) return values.status();
+  podfence_counters sum = {};
+  for (const podfence_counters& value : *values) {
+    sum.cpu_ns += value.cpu_ns;
+    sum.escape_ns += value.escape_ns;
+    for (size_t i = 0; i < PODFENCE_FOREIGN_CLASSES; ++i) {
+      sum.foreign_ns[i] += value.foreign_ns[i];
+      sum.foreign_runs[i] += value.foreign_runs[i];
+    }
+  }
+  return sum;
+}
+
+absl::StatusOr<podfence_waits> SchedProbe::ReadWaits(uint32_t slot) const {
+  podfence_waits sum = {};
+  if (!object_->rodata->measure_wait) return sum;
+  absl::StatusOr<std::vector<podfence_waits>> values = ReadPerCpu<podfence_waits>(object_->maps.waits, slot);
+  if (!values.ok()) return values.status();
+  for (const podfence_waits& value : *values) {
+    sum.total_ns += value.total_ns;
+    for (size_t i = 0; i < PODFENCE_WAIT_BUCKETS; ++i) sum.counts[i] += value.counts[i];
+  }
+  return sum;
+}
+
+absl::StatusOr<SchedProbe::Losses> SchedProbe::ReadLosses() const {
+  Losses losses;
+  for (uint32_t cpu = 0; cpu < sizes_.cpus; ++cpu) {
+    podfence_cpu run = {};
+    const int error = bpf_map_lookup_elem(bpf_map__fd(object_->maps.cpus), &cpu, &run);
+    if (error != 0) return MapError("read", object_->maps.cpus, error);
+    losses.lost += run.lost_events;
+    losses.suppressed += run.suppressed_events;
+    losses.miscounted += run.miscounted_runs;
+  }
+  absl::StatusOr<std::vector<uint64_t>> drift = ReadPerCpu<uint64_t>(object_->maps.lost_drift, 0);
+  if (!drift.ok()) return drift.status();
+  losses.lost += std::accumulate(drift->begin(), drift->end(), uint64_t{0});
+  return losses;
+}
+
+int SchedProbe::OnEvent(void* self, void* data, size_t size) {
+  if (size >= sizeof(podfence_event)) (*static_cast<SchedProbe*>(self)->sink_)(*static_cast<podfence_event*>(data));
+  return 0;
+}
+
+void SchedProbe::Drain(const std::function<void(const podfence_event&)>& sink) {
+  sink_ = &sink;
+  ring_buffer__consume(ring_.get());
+  sink_ = nullptr;
+}
+
+int SchedProbe::ring_fd() const { return ring_buffer__epoll_fd(ring_.get()); }
+
+void SchedProbe::ReadStatistics(Probe& probe) const { ReadProgramStatistics(object_->progs.sched_switch, probe); }
+
+absl::Status SchedProbe::ShareTables(bpf_object* object) const {
+  const auto& maps = object_->maps;
+  for (const bpf_map* shared :
+       {maps.generation, maps.owners, maps.fences, maps.masks, maps.cgroups, maps.events, maps.lost_drift}) {
+    bpf_map* map = bpf_object__find_map_by_name(object, bpf_map__name(shared));
+    if (map == nullptr) continue;  // the other object does not use this table
+    if (const int error = bpf_map__reuse_fd(map, bpf_map__fd(shared)); error != 0) {
+      return MapError("share", shared, error);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace podfence

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/verifier/libbpf.h"
+#include "agent/verifier/observation.h"
+#include "agent/verifier/tables.h"
+#include "bpf/podfence_bpf.h"
+
+struct podfence_sched;
+void DestroySched(podfence_sched* object);
+
+namespace podfence {
+
+// bpf/sched.bpf.c, loaded and attached: the tables, the counters and the findings' ring buffer.
+class SchedProbe {
+ public:
+  // Errors carry the kernel's words.
+  static absl::StatusOr<std::unique_ptr<SchedProbe>> Start(const TableSizes& sizes, bool measure_wait);
+
+  // Fills the half of the tables not in use and makes it the one in use. After an error the old half is in use,
+  // untouched.
+  absl::Status Publish(const TableImage& image);
+  // Books the runs in progress on every CPU. When it returns, no program uses the half of before Publish, and every
+  // running task is judged by the new one.
+  absl::Status SettleAll();
+  // The same on CPUs where a fenced or foreign task runs; the others are not disturbed.
+  absl::Status Settle();
+
+  absl::Status Clear(uint32_t slot);
+  // Of a slot, summed over the CPUs.
+  absl::StatusOr<podfence_counters> ReadCounters(uint32_t slot) const;
+  absl::StatusOr<podfence_waits> ReadWaits(uint32_t slot) const;
+
+  struct Losses {
+    uint64_t lost = 0;
+    uint64_t suppressed = 0;
+    uint64_t miscounted = 0;
+  };
+  absl::StatusOr<Losses> ReadLosses() const;
+
+  // Calls sink for every finding since the last call.
+  void Drain(const std::function<void(const podfence_event&)>& sink);
+  int ring_fd() const;
+
+  uint64_t generation() const { return generation_; }
+  void ReadStatistics(Probe& probe) const;
+  // Makes the tables of another, not yet loaded object the same as this one's (bpf/tables.bpf.h).
+  absl::Status ShareTables(bpf_object* object) const;
+
+ private:
+  explicit SchedProbe(const TableSizes& sizes) : sizes_(sizes) {}
+  absl::Status Load(bool measure_wait);
+  absl::Status SettleCpu(uint32_t cpu) const;
+  absl::Status FillHalf(uint64_t half, const TableImage& image);
+  static int OnEvent(void* self, void* data, size_t size);
+
+  TableSizes sizes_;
+  std::unique_ptr<podfence_sched, FreeWith<DestroySched>> object_;
+  LinkPtr link_;
+  std::unique_ptr<ring_buffer, FreeWith<ring_buffer__free>> ring_;
+  const std::function<void(const podfence_event&)>* sink_ = nullptr;
+  uint64_t generation_ = 0;
+  std::vector<podfence_cgroup_key> keys_[2];  // what each half of the cgroup table holds
+};
+
+}  // namespace podfence

@@ -1,0 +1,286 @@
+#include "agent/verifier/verifier.h"
+
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "agent/cgroup/cgroup.h"
+#include "agent/core/text.h"
+#include "agent/verifier/bandwidth_probe.h"
+#include "agent/verifier/bandwidth_watch.h"
+#include "agent/verifier/drift_probe.h"
+#include "agent/verifier/findings.h"
+#include "agent/verifier/sched_probe.h"
+#include "agent/verifier/tables.h"
+
+namespace podfence {
+namespace {
+
+constexpr size_t kMaxQueuedFindings = 10000;  // kept for Poll; beyond it they are counted as lost
+
+// The CPUs that the running kernel can have. BPF runs there and nowhere else, so no root is injected.
+absl::StatusOr<uint32_t> PossibleCpus() {
+  const std::string path = "/sys/devices/system/cpu/possible";
+  std::ifstream file(path);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  absl::StatusOr<CpuSet> cpus = CpuSet::Parse(text);
+  if (!cpus.ok()) return absl::Status(cpus.status().code(), Cat(path, ": ", ToStd(cpus.status().message())));
+  int highest = -1;
+  for (int cpu : *cpus) highest = cpu;
+  if (highest < 0) return absl::UnavailableError(Cat("read ", path, ": no CPU in it"));
+  return static_cast<uint32_t>(highest) + 1;
+}
+
+// One probe as it was tried: what is told of it, and where its statistics come from.
+struct Tried {
+  Probe probe;
+  std::function<void(Probe&)> statistics;
+};
+
+class KernelVerifier final : public Verifier {
+ public:
+  KernelVerifier(Cgroup root, const TableSizes& sizes) : root_(std::move(root)), sizes_(sizes), book_(sizes) {}
+
+  void StartProbes(bool measure_wait);
+  absl::Status Expect(const Expectations& expectations) override;
+  absl::StatusOr<Observation> Read() override;
+  absl::Status Sweep() override;
+  std::vector<Finding> Poll() override;
+  int fd() const override { return sched_ != nullptr ? sched_->ring_fd() : -1; }
+  ProbeReport Probes() const override;
+
+ private:
+  template <typename T>
+  std::unique_ptr<T> Try(Probe probe, absl::StatusOr<std::unique_ptr<T>> started);
+  absl::Status SwitchTables(const std::vector<Fence>& fences);
+  absl::Status AddKernelCounters(Observation& observation);
+  void Queue(Finding finding);
+
+  Cgroup root_;
+  TableSizes sizes_;
+  std::unique_ptr<SchedProbe> sched_;
+  std::unique_ptr<DriftProbe> request_;
+  std::unique_ptr<DriftProbe> change_;
+  std::unique_ptr<DriftProbe> sweep_;
+  std::unique_ptr<BandwidthProbe> bandwidth_;
+  std::vector<Tried> tried_;
+
+  SlotBook book_;
+  std::vector<Fence> fences_;
+  std::vector<uint32_t> slots_;      // of fences_
+  std::map<uint32_t, Fence> names_;  // by slot, those that ended too until the slot is used again
+  BandwidthWatch watch_;
+  Observation ended_;  // sums of the fences that ended
+  std::vector<Finding> queue_;
+  std::array<uint64_t, kFindingKinds> found_{};
+  uint64_t overflowed_ = 0;
+  uint64_t switched_ = 0;
+  std::set<std::pair<uint32_t, uint32_t>> swept_;  // told of since the last switch: slot, tid
+};
+
+template <typename T>
+std::unique_ptr<T> KernelVerifier::Try(Probe probe, absl::StatusOr<std::unique_ptr<T>> started) {
+  Tried tried{.probe = std::move(probe), .statistics = {}};
+  std::unique_ptr<T> running;
+  if (started.ok()) {
+    running = *std::move(started);
+    tried.probe.attached = true;
+    tried.statistics = [raw = running.get()](Probe& filled) { raw->ReadStatistics(filled); };
+  } else {
+    tried.probe.reason = std::string(started.status().message());
+  }
+  tried_.push_back(std::move(tried));
+  return running;
+}
+
+void KernelVerifier::StartProbes(bool measure_wait) {
+  sched_ = Try({.name = "sched_switch",
+                .hook = "tp_btf/sched_switch",
+                .what = "foreign time on exclusive CPUs, escapes, CPU time and waits of fenced containers"},
+               SchedProbe::Start(sizes_, measure_wait));
+  const auto drift = [this](std::string_view name) -> absl::StatusOr<std::unique_ptr<DriftProbe>> {
+    if (sched_ == nullptr) return absl::UnavailableError("needs the tables of sched_switch, which does not run");
+    return DriftProbe::Start(name, *sched_, sizes_);
+  };
+  request_ = Try({.name = "affinity_request",
+                  .hook = "fentry/__sched_setaffinity",
+                  .what = "who asks to widen a fenced task's affinity from outside"},
+                 drift("affinity_request"));
+  change_ = Try({.name = "affinity_change",
+                 .hook = "fentry/set_cpus_allowed_ptr",
+                 .what = "who makes the kernel widen it, by a cpuset for example"},
+                drift("affinity_change"));
+  sweep_ = Try({.name = "affinity_sweep",
+                .hook = "iter/task",
+                .what = "affinities beyond a fence, whoever made them, at each sweep"},
+               drift("affinity_sweep"));
+  bandwidth_ = Try({.name = "bandwidth",
+                    .hook = "iter/cgroup",
+                    .what = "the scheduler's throttling accounts, compared with cpu.stat"},
+                   BandwidthProbe::Start(root_));
+}
+
+absl::Status KernelVerifier::SwitchTables(const std::vector<Fence>& fences) {
+  SlotBook book = book_;
+  absl::StatusOr<SlotBook::Change> change = book.Assign(fences);
+  if (!change.ok()) return change.status();
+  absl::StatusOr<TableImage> image = EncodeTables(fences, change->slots, sizes_);
+  if (!image.ok()) return image.status();
+  for (uint32_t slot : change->added) {
+    if (absl::Status status = sched_->Clear(slot); !status.ok()) return status;
+  }
+  if (absl::Status status = sched_->Publish(*image); !status.ok()) return status;
+  book_ = std::move(book);
+  slots_ = std::move(change->slots);
+  for (size_t i = 0; i < fences.size(); ++i) names_[slots_[i]] = fences[i];
+  absl::Status status = sched_->SettleAll();
+  for (uint32_t slot : change->ended) {
+    absl::StatusOr<podfence_counters> last = sched_->ReadCounters(slot);
+    if (!last.ok()) {
+      status.Update(last.status());
+      continue;
+    }
+    for (size_t i = 0; i < kForeignClasses; ++i) {
+      ended_.foreign_ns[i] += last->foreign_ns[i];
+      ended_.foreign_runs[i] += last->foreign_runs[i];
+    }
+    ended_.escape_ns += last->escape_ns;
+  }
+  return status;
+}
+
+absl::Status KernelVerifier::Expect(const Expectations& expectations) {
+  if (absl::Status status = ValidateExpectations(expectations); !status.ok()) return status;
+  if (expectations.fences.size() > sizes_.max_fences) {
+    return absl::ResourceExhaustedError(
+        Cat(expectations.fences.size(), " fences are more than max_fences, ", sizes_.max_fences, "; raise it"));
+  }
+  std::vector<Fence> fences = expectations.fences;
+  BandwidthWatch watch(root_, fences, watch_);
+  absl::Status status = absl::OkStatus();
+  if (sched_ != nullptr) {
+    const uint64_t before = sched_->generation();
+    status = SwitchTables(fences);
+    if (sched_->generation() == before) return status;
+  }
+  fences_ = std::move(fences);
+  watch_ = std::move(watch);
+  swept_.clear();
+  ++switched_;
+  return status;
+}
+
+absl::Status KernelVerifier::AddKernelCounters(Observation& observation) {
+  if (absl::Status status = sched_->Settle(); !status.ok()) return status;
+  for (size_t i = 0; i < fences_.size(); ++i) {
+    absl::StatusOr<podfence_counters> counters = sched_->ReadCounters(slots_[i]);
+    if (!counters.ok()) return counters.status();
+    observation.escape_ns += counters->escape_ns;
+    for (size_t j = 0; j < kForeignClasses; ++j) {
+      observation.foreign_ns[j] += counters->foreign_ns[j];
+      observation.foreign_runs[j] += counters->foreign_runs[j];
+    }
+    FenceObservation& fence = observation.fences[i];
+    fence.cpu_ns = counters->cpu_ns;
+    fence.escape_ns = counters->escape_ns;
+    std::copy_n(counters->foreign_ns, kForeignClasses, fence.foreign_ns.begin());
+    std::copy_n(counters->foreign_runs, kForeignClasses, fence.foreign_runs.begin());
+    absl::StatusOr<podfence_waits> waits = sched_->ReadWaits(slots_[i]);
+    if (!waits.ok()) return waits.status();
+    fence.wait.total_ns = waits->total_ns;
+    std::copy_n(waits->counts, kWaitBuckets, fence.wait.counts.begin());
+  }
+  absl::StatusOr<SchedProbe::Losses> losses = sched_->ReadLosses();
+  if (!losses.ok()) return losses.status();
+  observation.lost_findings += losses->lost;
+  observation.suppressed_findings = losses->suppressed;
+  observation.miscounted_switches = losses->miscounted;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Observation> KernelVerifier::Read() {
+  Observation observation = ended_;
+  observation.kernel_counted = sched_ != nullptr;
+  for (const Fence& fence : fences_) observation.fences.push_back({.fence = fence});
+  if (sched_ != nullptr) {
+    if (absl::Status status = AddKernelCounters(observation); !status.ok()) return status;
+  }
+  std::vector<Finding> findings;
+  if (absl::Status status = watch_.Read(fences_, bandwidth_.get(), findings); !status.ok()) return status;
+  for (Finding& finding : findings) Queue(std::move(finding));
+  for (size_t i = 0; i < fences_.size(); ++i) {
+    observation.fences[i].bandwidth = watch_.Chain(i);
+    observation.fences[i].gone = watch_.Gone(i);
+  }
+  std::erase_if(observation.fences, [](const FenceObservation& each) {
+    return each.fence.kind != FenceKind::kExclusive && each.fence.kind != FenceKind::kShared;
+  });
+  observation.bandwidth_mismatches = watch_.mismatches();
+  observation.findings = found_;
+  observation.lost_findings += overflowed_;
+  observation.generation = switched_;
+  return observation;
+}
+
+absl::Status KernelVerifier::Sweep() {
+  if (sweep_ == nullptr) {
+    for (const Tried& tried : tried_) {
+      if (tried.probe.name == "affinity_sweep") return absl::UnavailableError(tried.probe.reason);
+    }
+  }
+  absl::StatusOr<std::vector<podfence_event>> records = sweep_->Sweep();
+  if (!records.ok()) return records.status();
+  for (const podfence_event& record : *records) {
+    if (swept_.emplace(record.slot, record.tid).second) Queue(ToFinding(record, names_));
+  }
+  return absl::OkStatus();
+}
+
+void KernelVerifier::Queue(Finding finding) {
+  ++found_[static_cast<size_t>(finding.kind)];
+  if (queue_.size() >= kMaxQueuedFindings) {
+    ++overflowed_;
+    return;
+  }
+  queue_.push_back(std::move(finding));
+}
+
+std::vector<Finding> KernelVerifier::Poll() {
+  if (sched_ != nullptr) {
+    sched_->Drain([this](const podfence_event& event) { Queue(ToFinding(event, names_)); });
+  }
+  return std::exchange(queue_, {});
+}
+
+ProbeReport KernelVerifier::Probes() const {
+  ProbeReport report;
+  for (const Tried& tried : tried_) {
+    report.probes.push_back(tried.probe);
+    if (tried.statistics) tried.statistics(report.probes.back());
+  }
+  return report;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Verifier>> Verifier::Start(const VerifierOptions& options) {
+  constexpr uint32_t kMostFences = 1 << 16;
+  if (options.max_fences == 0 || options.max_fences > kMostFences) {
+    return absl::InvalidArgumentError(Cat("max_fences is ", options.max_fences, "; take 1 to ", kMostFences));
+  }
+  absl::StatusOr<Cgroup> root = Cgroup::Open(options.cgroup_root);
+  if (!root.ok()) return root.status();
+  absl::StatusOr<uint32_t> cpus = PossibleCpus();
+  if (!cpus.ok()) return cpus.status();
+  auto verifier =
+      std::make_unique<KernelVerifier>(*std::move(root), TableSizes{.cpus = *cpus, .max_fences = options.max_fences});
+  verifier->StartProbes(options.measure_wait);
+  return verifier;
+}
+
+}  // namespace podfence
