@@ -84,14 +84,16 @@ class Chooser {
       for (int socket : sockets) {
         if (socket >= 0) AddCandidates(socket);
       }
+      TryCandidates();
     }
-    const bool in_one_socket = !candidates_.empty();
-    if (!in_one_socket) AddCandidates(-1);
-    if (candidates_.empty()) return std::nullopt;
-
-    int64_t least = RoundSearch::kImpossible;
-    for (const Candidate& candidate : candidates_) least = std::min(least, candidate.Least());
-    const int64_t score = score_.Of(least);
+    const bool in_one_socket = least_ < RoundSearch::kImpossible;
+    if (!in_one_socket) {
+      candidates_.clear();
+      AddCandidates(-1);
+      TryCandidates();
+    }
+    if (least_ >= RoundSearch::kImpossible) return std::nullopt;
+    const int64_t score = score_.Of(least_);
     const int64_t limit = score_.Limit(score);
 
     NodeChoice choice;
@@ -121,6 +123,7 @@ class Chooser {
     std::vector<int> members;
     RoundSearch search;
     int64_t Least() const { return rest + search.Least(); }
+    int64_t Bound() const { return rest + search.Bound(); }
   };
 
   int64_t Nodes() const { return static_cast<int64_t>(problem_.free.size()); }
@@ -146,12 +149,24 @@ class Chooser {
           continue;
         }
         members.push_back(static_cast<int>(i));
-        items.push_back({Square(free), free - share, (free - share) / problem_.group, true,
+        items.push_back({free, free - share, (free - share) / problem_.group, true,
                          free / problem_.group * problem_.group == share});
       }
       RoundSearch search(std::move(items), size_, Groups(share), problem_.group, share != shares_.front());
-      if (search.Least() >= RoundSearch::kImpossible) continue;
+      if (search.Bound() >= RoundSearch::kImpossible) continue;
       candidates_.push_back({share, rest, std::move(members), std::move(search)});
+    }
+  }
+
+  // Most promising first, until nothing untried can have as good a score as the best.
+  void TryCandidates() {
+    while (!candidates_.empty()) {
+      Candidate& next = *std::min_element(candidates_.begin(), candidates_.end(),
+                                          [](const Candidate& a, const Candidate& b) { return a.Bound() < b.Bound(); });
+      if (next.search.Bound() >= RoundSearch::kImpossible) return;
+      if (least_ < RoundSearch::kImpossible && next.Bound() > score_.Limit(score_.Of(least_))) return;
+      next.search.Try();
+      if (next.search.Least() < RoundSearch::kImpossible) least_ = std::min(least_, next.Least());
     }
   }
 
@@ -172,10 +187,11 @@ class Chooser {
         continue;
       }
       able.push_back(node);
-      items.push_back({Square(left), left, left / problem_.group, false, false});
+      items.push_back({left, left, left / problem_.group, false, false});
     }
     for (int size = static_cast<int>(able.size()); size >= 1; --size) {
-      const RoundSearch search(items, size, groups, problem_.group, false);
+      RoundSearch search(items, size, groups, problem_.group, false);
+      while (rest + search.Bound() <= limit) search.Try();
       if (rest + search.Least() > limit) continue;
       std::vector<int> subset;
       for (int i : search.First(limit - rest)) subset.push_back(able[static_cast<size_t>(i)]);
@@ -190,6 +206,7 @@ class Chooser {
   Score score_;
   std::vector<int> shares_;  // the even share first
   std::vector<Candidate> candidates_;
+  int64_t least_ = RoundSearch::kImpossible;
 };
 
 }  // namespace

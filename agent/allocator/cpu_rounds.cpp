@@ -1,7 +1,11 @@
 #include "agent/allocator/cpu_rounds.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <utility>
+
+#include "absl/container/inlined_vector.h"
 
 namespace podfence {
 namespace {
@@ -9,6 +13,21 @@ namespace {
 constexpr int64_t kImpossible = RoundSearch::kImpossible;
 
 int64_t Square(int64_t value) { return value * value; }
+
+// What the fullest `count` items would have left if `taken` CPUs in all were drawn off their top, rounded down.
+int64_t Water(const std::vector<RoundItem>& items, int count, int64_t taken) {
+  std::vector<int64_t> free;
+  for (const RoundItem& item : items) free.push_back(item.free);
+  std::sort(free.begin(), free.end(), std::greater<>());
+  free.resize(static_cast<size_t>(count));
+  int64_t above = 0;
+  for (size_t i = 0; i < free.size(); ++i) {
+    above += free[i];
+    const int64_t level = (above - taken) / static_cast<int64_t>(i + 1);
+    if (i + 1 == free.size() || level >= free[i + 1]) return level;
+  }
+  return 0;
+}
 
 }  // namespace
 
@@ -42,7 +61,7 @@ class RoundSearch::Level {
   Frontier Unchosen(const Frontier& from, size_t item) const {
     Frontier to = from;
     for (int64_t& cost : to) {
-      if (cost < kImpossible) cost += search_.items_[item].unchosen;
+      if (cost < kImpossible) cost += Square(search_.items_[item].free);
     }
     return to;
   }
@@ -118,7 +137,7 @@ class RoundSearch::Level {
       for (size_t sum = 0; sum < sums_.size(); ++sum) {
         for (size_t phase : {3U, 2U, 1U, 0U}) {
           if (phase >= 2 && !search_.needs_anchor_) continue;
-          int64_t least = At(item + 1, count, sum, phase) + it.unchosen;
+          int64_t least = At(item + 1, count, sum, phase) + Square(it.free);
           if (count > 0) {
             const size_t next = it.anchor ? phase & 1 : phase;
             if (it.may_pass) least = std::min(least, At(item + 1, count - 1, sum, next) + Square(it.left));
@@ -149,44 +168,76 @@ class RoundSearch::Level {
 
 RoundSearch::RoundSearch(std::vector<RoundItem> items, int count, int64_t groups, int64_t group_size, bool needs_anchor)
     : items_(std::move(items)), count_(count), groups_(groups), group_size_(group_size), needs_anchor_(needs_anchor) {
-  if (static_cast<size_t>(count) > items_.size()) return;
+  if (items_.empty() || static_cast<size_t>(count) > items_.size()) return;
   int64_t most_rounds = 0;
   for (const RoundItem& item : items_) most_rounds = std::max(most_rounds, item.available);
+  const int64_t target = Water(items_, count_, count_ * (items_[0].free - items_[0].left) + groups_ * group_size_);
   for (int64_t level = 0; level <= std::min(groups_, most_rounds); ++level) {
-    if (!Possible(level)) continue;
-    const int64_t least = Level(*this, level).Least();
-    if (least >= kImpossible) continue;
-    levels_.emplace_back(level, least);
-    least_ = std::min(least_, least);
+    if (Possible(level)) untried_.push_back({level, BoundOf(level, target)});
   }
+  std::sort(untried_.begin(), untried_.end(), [](const LevelCost& a, const LevelCost& b) { return a.cost > b.cost; });
+}
+
+void RoundSearch::Try() {
+  const int64_t level = untried_.back().level;
+  untried_.pop_back();
+  const int64_t least = Level(*this, level).Least();
+  if (least >= kImpossible) return;
+  tried_.push_back({level, least});
+  least_ = std::min(least_, least);
+}
+
+// The best `count` items, each for itself as near the target as the level lets it come. For any target t, with n items
+// that have L left in all, the sum of the squares of what they have left is that of the distances from t, plus
+// 2tL - nt².
+int64_t RoundSearch::BoundOf(int64_t level, int64_t target) const {
+  int64_t bound = 0;
+  int64_t left_in_all = -groups_ * group_size_ - count_ * (items_[0].free - items_[0].left);
+  absl::InlinedVector<int64_t, 32> added;  // by choosing each
+  int64_t anchor = kImpossible;
+  for (const RoundItem& item : items_) {
+    left_in_all += item.free;
+    int64_t chosen = item.may_pass ? Square(item.left - target) : kImpossible;
+    if (item.available > 0) {
+      for (int64_t rounds : {level, level + 1}) {
+        chosen = std::min(chosen, Square(item.left - std::min(item.available, rounds) * group_size_ - target));
+      }
+    }
+    const int64_t unchosen = Square(item.free - target);
+    bound += unchosen;
+    added.push_back(chosen - unchosen);
+    if (item.anchor) anchor = std::min(anchor, chosen - unchosen);
+  }
+  std::nth_element(added.begin(), added.begin() + (count_ - 1), added.end());
+  if (needs_anchor_ && anchor > added[static_cast<size_t>(count_ - 1)]) added[static_cast<size_t>(count_ - 1)] = anchor;
+  for (int i = 0; i < count_; ++i) bound += added[static_cast<size_t>(i)];
+  return bound + 2 * target * left_in_all - static_cast<int64_t>(items_.size()) * target * target;
 }
 
 // Whether `count` items can give all groups away in level full rounds and a part of one more, order left aside.
 bool RoundSearch::Possible(int64_t level) const {
-  std::vector<int64_t> most;
-  std::vector<int64_t> least;
+  absl::InlinedVector<int64_t, 32> most;
+  absl::InlinedVector<int64_t, 32> least;
+  int64_t anchor = 0;
   for (const RoundItem& item : items_) {
     most.push_back(std::min(item.available, level + 1));
     least.push_back(item.may_pass ? 0 : std::min(item.available, level));
+    if (item.anchor) anchor = std::max(anchor, most.back());
   }
-  const auto count = static_cast<std::ptrdiff_t>(count_);
-  std::nth_element(most.begin(), most.begin() + count - 1, most.end(), std::greater<>());
-  std::nth_element(least.begin(), least.begin() + count - 1, least.end());
-  int64_t most_given = 0;
-  int64_t least_given = 0;
-  for (std::ptrdiff_t i = 0; i < count; ++i) {
-    most_given += most[static_cast<size_t>(i)];
-    least_given += least[static_cast<size_t>(i)];
-  }
+  std::nth_element(most.begin(), most.begin() + (count_ - 1), most.end(), std::greater<>());
+  std::nth_element(least.begin(), least.begin() + (count_ - 1), least.end());
+  if (needs_anchor_) most[static_cast<size_t>(count_ - 1)] = std::min(most[static_cast<size_t>(count_ - 1)], anchor);
+  const int64_t most_given = std::accumulate(most.begin(), most.begin() + count_, int64_t{0});
+  const int64_t least_given = std::accumulate(least.begin(), least.begin() + count_, int64_t{0});
   return least_given <= groups_ && groups_ <= most_given;
 }
 
 std::vector<int> RoundSearch::First(int64_t limit) const {
   std::vector<Level> levels;
   std::vector<Level::Frontier> frontiers;
-  for (const auto& [level, least] : levels_) {
-    if (least > limit) continue;
-    levels.emplace_back(*this, level);
+  for (const LevelCost& tried : tried_) {
+    if (tried.cost > limit) continue;
+    levels.emplace_back(*this, tried.level);
     frontiers.push_back(levels.back().Start());
   }
   std::vector<int> chosen;
