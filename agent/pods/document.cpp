@@ -82,4 +82,11 @@ int64_t ReadInt(const Field& field, Problems& problems, int64_t fallback) {
   return fallback;
 }
 
+std::map<std::string, std::string> ReadStringMap(const Field& field, Problems& problems) {
+  std::map<std::string, std::string> map;
+  if (!Is(field, Node::Kind::kMap, problems)) return map;
+  field.EachMember([&](const std::string& key, const Field& value) { map[key] = ReadString(value, problems); });
+  return map;
+}
+
 }  // namespace podfence

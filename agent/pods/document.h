@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -96,6 +97,7 @@ class Problems {
 std::string ReadString(const Field& field, Problems& problems);
 bool ReadBool(const Field& field, Problems& problems, bool fallback);
 int64_t ReadInt(const Field& field, Problems& problems, int64_t fallback);
+std::map<std::string, std::string> ReadStringMap(const Field& field, Problems& problems);
 // True where the node is of the kind; false without a problem where it is null.
 bool Is(const Field& field, Node::Kind kind, Problems& problems);
 

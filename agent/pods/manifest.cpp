@@ -38,13 +38,6 @@ std::string_view RestartPolicyName(RestartPolicy wanted) {
   return "";
 }
 
-std::map<std::string, std::string> ReadStringMap(const Field& field, Problems& problems) {
-  std::map<std::string, std::string> map;
-  if (!Is(field, Node::Kind::kMap, problems)) return map;
-  field.EachMember([&](const std::string& key, const Field& value) { map[key] = ReadString(value, problems); });
-  return map;
-}
-
 std::vector<std::string> ReadStringList(const Field& field, Problems& problems) {
   std::vector<std::string> list;
   if (!Is(field, Node::Kind::kList, problems)) return list;

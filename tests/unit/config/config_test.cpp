@@ -1,0 +1,203 @@
+#include "agent/config/config.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "absl/strings/str_split.h"
+#include "agent/pods/document.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace podfence {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+constexpr char kShipped[] = PODFENCE_SOURCE_DIR "/config/podfence.yaml";
+
+Config Parsed(std::string_view text) {
+  const absl::StatusOr<Config> config = ParseConfig(text, "podfence.yaml");
+  EXPECT_TRUE(config.ok()) << config.status();
+  return config.value_or(Config());
+}
+
+std::vector<std::string> ErrorsOf(std::string_view text) {
+  const absl::StatusOr<Config> config = ParseConfig(text, "podfence.yaml");
+  EXPECT_FALSE(config.ok()) << text;
+  if (config.ok()) return {};
+  EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
+  return absl::StrSplit(config.status().message(), '\n');
+}
+
+void ExpectSame(const Config& a, const Config& b) {
+  EXPECT_EQ(a.policy.cpu_manager_policy, b.policy.cpu_manager_policy);
+  EXPECT_EQ(a.policy.cpu_manager_policy_options, b.policy.cpu_manager_policy_options);
+  EXPECT_EQ(a.policy.memory_manager_policy, b.policy.memory_manager_policy);
+  EXPECT_EQ(a.policy.topology_manager_policy, b.policy.topology_manager_policy);
+  EXPECT_EQ(a.policy.topology_manager_scope, b.policy.topology_manager_scope);
+  EXPECT_EQ(a.policy.topology_manager_policy_options, b.policy.topology_manager_policy_options);
+  EXPECT_EQ(a.policy.reserved_system_cpus, b.policy.reserved_system_cpus);
+  EXPECT_EQ(a.policy.reserved, b.policy.reserved);
+  EXPECT_EQ(a.policy.reserved_memory.size(), b.policy.reserved_memory.size());
+  EXPECT_EQ(a.system_reserved, b.system_reserved);
+  EXPECT_EQ(a.kube_reserved, b.kube_reserved);
+  EXPECT_EQ(a.eviction_hard, b.eviction_hard);
+  EXPECT_EQ(a.machine, b.machine);
+  EXPECT_EQ(a.static_pod_path, b.static_pod_path);
+  EXPECT_EQ(a.state_directory, b.state_directory);
+  EXPECT_EQ(a.pod_logs_dir, b.pod_logs_dir);
+  EXPECT_EQ(a.container_log_max_size, b.container_log_max_size);
+  EXPECT_EQ(a.cgroup_hierarchy, b.cgroup_hierarchy);
+  EXPECT_EQ(a.listen_address, b.listen_address);
+  EXPECT_EQ(a.fence_host, b.fence_host);
+  EXPECT_EQ(a.drift_sweep_interval, b.drift_sweep_interval);
+  EXPECT_EQ(a.log_level, b.log_level);
+}
+
+TEST(ShippedConfig, SaysTheBuiltInDefaults) {
+  const absl::StatusOr<Config> shipped = LoadConfigFile(kShipped);
+  ASSERT_TRUE(shipped.ok()) << shipped.status();
+  ExpectSame(*shipped, Config());
+}
+
+TEST(ShippedConfig, HoldsEveryKeyInOrder) {
+  std::ifstream file(kShipped);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const absl::StatusOr<std::vector<Node>> documents = ReadYaml(text, "podfence.yaml");
+  ASSERT_TRUE(documents.ok()) << documents.status();
+  EXPECT_EQ(documents->front().keys, ConfigKeys());
+}
+
+TEST(ParseConfig, NothingMeansTheDefaults) {
+  ExpectSame(Parsed(""), Config());
+  ExpectSame(Parsed("# a comment\n---\n"), Config());
+  ExpectSame(Parsed("systemReserved:\nevictionHard: null\nfenceHost: ~\n"), Config());
+}
+
+TEST(ParseConfig, EveryKeyIsHeard) {
+  const Config config = Parsed(R"(
+cpuManagerPolicy: none
+cpuManagerPolicyOptions: {full-pcpus-only: "true"}
+memoryManagerPolicy: None
+topologyManagerPolicy: single-numa-node
+topologyManagerScope: pod
+topologyManagerPolicyOptions: {prefer-closest-numa-nodes: "true"}
+reservedSystemCPUs: 0,4-5
+systemReserved: {cpu: 1, memory: 1Gi, pid: "1000"}
+kubeReserved: {cpu: 250m}
+evictionHard: {memory.available: 5%, nodefs.available: 10%}
+reservedMemory:
+  - numaNode: 0
+    limits: {memory: 1Gi}
+  - {numaNode: 3, limits: {memory: 100Mi, hugepages-2Mi: 4Mi}}
+staticPodPath: /pods
+podLogsDir: /logs
+containerLogMaxSize: 1Mi
+machine: "numa:2 core:2 pu:2"
+stateDirectory: /state
+cgroupHierarchy: /cg
+listenAddress: "[::1]:0"
+fenceHost: false
+driftSweepInterval: 1m30s
+logLevel: debug
+)");
+  EXPECT_EQ(config.policy.cpu_manager_policy, "none");
+  EXPECT_THAT(config.policy.cpu_manager_policy_options, ElementsAre(Pair("full-pcpus-only", "true")));
+  EXPECT_EQ(config.policy.memory_manager_policy, "None");
+  EXPECT_EQ(config.policy.topology_manager_policy, "single-numa-node");
+  EXPECT_EQ(config.policy.topology_manager_scope, "pod");
+  EXPECT_THAT(config.policy.topology_manager_policy_options, ElementsAre(Pair("prefer-closest-numa-nodes", "true")));
+  EXPECT_EQ(config.policy.reserved_system_cpus, "0,4-5");
+  EXPECT_EQ(config.system_reserved.at("cpu").Value(), 1);
+  EXPECT_EQ(config.kube_reserved.at("cpu").MilliValue(), 250);
+  EXPECT_EQ(config.eviction_hard.at("memory.available"), "5%");
+  ASSERT_EQ(config.policy.reserved_memory.size(), 2u);
+  EXPECT_EQ(config.policy.reserved_memory[1].numa_node, 3);
+  EXPECT_EQ(config.policy.reserved_memory[1].limits.at("hugepages-2Mi").ToString(), "4Mi");
+  EXPECT_EQ(config.static_pod_path, "/pods");
+  EXPECT_EQ(config.pod_logs_dir, "/logs");
+  EXPECT_EQ(config.container_log_max_size, 1 << 20);
+  EXPECT_EQ(config.machine, "numa:2 core:2 pu:2");
+  EXPECT_EQ(config.state_directory, "/state");
+  EXPECT_EQ(config.cgroup_hierarchy, "/cg");
+  EXPECT_EQ(config.listen_address, (ListenAddress{"::1", 0}));
+  EXPECT_FALSE(config.fence_host);
+  EXPECT_EQ(config.drift_sweep_interval, absl::Seconds(90));
+  EXPECT_EQ(config.log_level, "debug");
+}
+
+TEST(ParseConfig, ReportsAllProblemsWithTheirPlaces) {
+  EXPECT_THAT(
+      ErrorsOf(R"(cpuManagerPolicy: dynamic
+cpuManagerPolcy: static
+fenceHost: "yes"
+systemReserved: {cpu: 5x, gpu: 1, memory: -1Gi}
+reservedSystemCPUs: 3-1
+driftSweepInterval: 5
+stateDirectory: state
+listenAddress: 127.0.0.1
+evictionHard: {memory.available: 101%, disk.free: 1Gi}
+reservedMemory: [{numaNode: 64, limits: {cpu: 1}}, {limit: {}}, 5]
+cpuManagerPolicyOptions: {full-pcpus-only: true}
+containerLogMaxSize: "0"
+)"),
+      ElementsAre("podfence.yaml:1:19: cpuManagerPolicy: \"dynamic\" is unknown; allowed are none, static",
+                  HasSubstr("podfence.yaml:2:18: cpuManagerPolcy: unknown key"),
+                  "podfence.yaml:3:12: fenceHost: is a string, must be true or false",
+                  HasSubstr("podfence.yaml:4:23: systemReserved.cpu: quantity \"5x\""),
+                  HasSubstr("podfence.yaml:4:32: systemReserved.gpu: cannot be reserved"),
+                  "podfence.yaml:4:43: systemReserved.memory: must not be negative",
+                  HasSubstr("podfence.yaml:5:21: reservedSystemCPUs: cpulist \"3-1\""),
+                  HasSubstr("podfence.yaml:6:21: driftSweepInterval: is a number"),
+                  "podfence.yaml:7:17: stateDirectory: \"state\" must be an absolute path",
+                  HasSubstr("podfence.yaml:8:16: listenAddress: \"127.0.0.1\" has no port"),
+                  HasSubstr("podfence.yaml:9:34: evictionHard.memory.available: \"101%\" is not from 0% to 100%"),
+                  HasSubstr("podfence.yaml:9:51: evictionHard.disk.free: unknown eviction signal"),
+                  HasSubstr("podfence.yaml:10:29: reservedMemory[0].numaNode: must be a NUMA node's id"),
+                  HasSubstr("podfence.yaml:10:41: reservedMemory[0].limits: \"cpu\" is no memory"),
+                  HasSubstr("podfence.yaml:10:60: reservedMemory[1].limit: unknown key"),
+                  HasSubstr("reservedMemory[1]: has no numaNode"), HasSubstr("reservedMemory[1]: has no limits"),
+                  HasSubstr("reservedMemory[2]: must be a map"),
+                  HasSubstr("podfence.yaml:11:44: cpuManagerPolicyOptions.full-pcpus-only: is true or false"),
+                  "podfence.yaml:12:22: containerLogMaxSize: must be more than 0"));
+}
+
+TEST(ParseConfig, RefusesWhatIsNoConfiguration) {
+  EXPECT_THAT(ErrorsOf("- a\n"), ElementsAre(HasSubstr("1:1: is a list, must be a map")));
+  EXPECT_THAT(ErrorsOf("logLevel: info\n---\nlogLevel: debug\n"), ElementsAre(HasSubstr("3:1: is a second document")));
+  EXPECT_THAT(ErrorsOf("logLevel: info\nlogLevel: debug\n"),
+              ElementsAre(HasSubstr("2:1: key \"logLevel\" appears twice")));
+  EXPECT_THAT(ErrorsOf("logLevel: [\n"), ElementsAre(HasSubstr("is not YAML")));
+  EXPECT_THAT(ErrorsOf("systemReserved: {cpu: 1n}"), ElementsAre(HasSubstr("must not be finer than a thousandth")));
+}
+
+TEST(LoadConfigFile, NamesTheFileThatCannotBeRead) {
+  const absl::StatusOr<Config> missing = LoadConfigFile("/nonexistent/podfence.yaml");
+  EXPECT_EQ(missing.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(missing.status().message()), HasSubstr("/nonexistent/podfence.yaml"));
+  EXPECT_FALSE(LoadConfigFile("/").ok());
+}
+
+TEST(LoadConfigFile, AHugeFileIsRefused) {
+  const std::string path = testing::TempDir() + "podfence-huge-" + std::to_string(getpid()) + ".yaml";
+  std::ofstream(path) << std::string((size_t{2} << 20) + 100, '#');
+  const absl::StatusOr<Config> config = LoadConfigFile(path);
+  std::remove(path.c_str());
+  EXPECT_THAT(std::string(config.status().message()), HasSubstr("at most 2097152 are read"));
+}
+
+TEST(ParseListenAddress, TakesHostAndPort) {
+  EXPECT_EQ(*ParseListenAddress("0.0.0.0:80"), (ListenAddress{"0.0.0.0", 80}));
+  EXPECT_EQ(*ParseListenAddress("[::]:65535"), (ListenAddress{"::", 65535}));
+  EXPECT_EQ(*ParseListenAddress("localhost:0"), (ListenAddress{"localhost", 0}));
+  for (const char* bad : {"", ":80", "host:", "host:x", "host:65536", "host:-1", "::1:80", "[]:80", "host:8 0", "80"}) {
+    EXPECT_FALSE(ParseListenAddress(bad).ok()) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace podfence
