@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agent/allocator/merge_dense.h"
+#include "agent/allocator/merge_lazy.h"
 
 namespace podfence {
 namespace {
@@ -45,6 +46,23 @@ std::optional<MergedSet> MergeSingleNode(const std::vector<Offer>& offers, Posit
   return std::nullopt;
 }
 
+// Whether a table of all sets is the cheaper way: for few nodes always, for more only where lists are so long that
+// their intersections could be as many.
+bool IsTableCheaper(const std::vector<Offer>& offers, int nodes) {
+  constexpr int kFewNodes = 8;
+  if (nodes <= kFewNodes) return true;
+  if (nodes > kMaxDenseNodes) return false;
+  double intersections = 1;
+  for (const Offer& offer : offers) intersections *= static_cast<double>(std::max<size_t>(1, offer.list.size()));
+  return intersections > static_cast<double>(uint64_t{1} << nodes);
+}
+
+std::optional<MergedSet> MergeAnySize(const std::vector<Offer>& offers, const NodePositions& positions,
+                                      const AffinityOrder& order) {
+  return IsTableCheaper(offers, positions.count()) ? MergeDense(offers, positions.count(), order)
+                                                   : MergeLazy(offers, positions.all(), order);
+}
+
 }  // namespace
 
 HintMerger::HintMerger(std::vector<int> nodes, std::vector<std::vector<uint64_t>> distances, TopologyOptions options)
@@ -55,7 +73,7 @@ Merged HintMerger::Merge(const std::vector<ProviderHints>& providers) const {
   const PositionMask all = positions_.all();
   const std::vector<Offer> offers = MakeOffers(providers, positions_);
   const bool single = options_.policy == TopologyPolicy::kSingleNumaNode;
-  const MergedSet best = (single ? MergeSingleNode(offers, all) : MergeDense(offers, positions_.count(), order_))
+  const MergedSet best = (single ? MergeSingleNode(offers, all) : MergeAnySize(offers, positions_, order_))
                              .value_or(MergedSet{all, false});
   Merged merged;
   if (!single || best.nodes != all) merged.best.numa = positions_.ToIds(best.nodes);

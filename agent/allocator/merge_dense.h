@@ -12,11 +12,6 @@ namespace podfence {
 // product. For machines of few nodes, or long lists of hints; at most kMaxDenseNodes nodes.
 inline constexpr int kMaxDenseNodes = 16;
 
-struct MergedSet {
-  PositionMask nodes = 0;
-  bool preferred = false;
-};
-
 // The best non-empty merged affinity; none where no combination of hints has one.
 std::optional<MergedSet> MergeDense(const std::vector<Offer>& offers, int nodes, const AffinityOrder& order);
 

@@ -59,6 +59,12 @@ struct Offer {
   static Offer AnyNode(bool preferred);
 };
 
+// A merged affinity.
+struct MergedSet {
+  PositionMask nodes = 0;
+  bool preferred = false;
+};
+
 // What the providers offer, resource by resource (policy.go filterProvidersHints).
 std::vector<Offer> MakeOffers(const std::vector<ProviderHints>& providers, const NodePositions& positions);
 
