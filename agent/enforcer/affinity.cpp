@@ -1,8 +1,6 @@
 #include "agent/enforcer/affinity.h"
 
-#include <fcntl.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +11,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "agent/cgroup/unique_fd.h"
 #include "agent/core/text.h"
 
 namespace podfence {
@@ -37,31 +34,6 @@ absl::Status TaskError(int error, std::string_view what, pid_t tid) {
 }
 
 }  // namespace
-
-absl::StatusOr<TaskStat> TaskStat::Parse(std::string_view text) {
-  // The name, in parentheses, may hold anything: the fields are counted from its end. Field 3 is the state.
-  const size_t name_end = text.rfind(')');
-  TaskStat stat;
-  if (name_end != std::string_view::npos) {
-    const std::vector<absl::string_view> fields =
-        absl::StrSplit(ToAbsl(text.substr(name_end + 1)), ' ', absl::SkipEmpty());
-    if (fields.size() > 19 && absl::SimpleAtoi(fields[6], &stat.flags) &&
-        absl::SimpleAtoi(fields[19], &stat.start_time)) {
-      return stat;
-    }
-  }
-  return absl::DataLossError(Cat("\"", text.substr(0, 80), "\" is no line of /proc/PID/stat"));
-}
-
-absl::StatusOr<TaskStat> ReadTaskStat(const std::string& proc_root, pid_t tid) {
-  const std::string path = Cat(proc_root, "/", tid, "/stat");
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return absl::ErrnoToStatus(errno, Cat("open ", path));
-  std::array<char, 2048> buffer;
-  const ssize_t count = read(fd.get(), buffer.data(), buffer.size());
-  if (count < 0) return absl::ErrnoToStatus(errno, Cat("read ", path));
-  return TaskStat::Parse({buffer.data(), static_cast<size_t>(count)});
-}
 
 absl::StatusOr<CpuSet> GetAffinity(pid_t tid) {
   Mask mask{};

@@ -7,6 +7,7 @@
 
 #include "agent/cgroup/control.h"
 #include "agent/cgroup/files.h"
+#include "agent/cgroup/task_stat.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/affinity.h"
 #include "spdlog/spdlog.h"

@@ -3,6 +3,7 @@
 #include <systemd/sd-event.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,11 +51,14 @@ class LocalRuntime : public Runtime {
   static std::string Notice(const Pod& pod);
 
   // Starts the pod, or goes on with it where an earlier agent left it. Starting happens from the loop, after return.
-  // InvalidArgument as Check; AlreadyExists for a UID that is known and not stopped.
+  // InvalidArgument as Check, or for a uid that is no name of a directory; AlreadyExists for a UID that is known and
+  // not stopped.
   absl::Status AddPod(std::shared_ptr<const Pod> pod);
   // Ends the pod: SIGTERM to each container's main process, sidecars last; after the pod's grace period all are
   // killed. on_pod_stopped follows, and the pod's records are removed. Idempotent; NotFound for an unknown UID.
   absl::Status StopPod(std::string_view uid);
+  // How the pod ended, where an earlier agent's records say that it is over: it need not be admitted again.
+  absl::StatusOr<std::optional<PodPhase>> EndedAs(const Pod& pod) const;
   // Forgets the records of pods that are none of `uids`: once, after the start.
   absl::Status DropOldRecords(const std::vector<std::string>& uids);
 
