@@ -43,6 +43,7 @@ class Agent {
  private:
   explicit Agent(Config config);
   absl::Status Start();
+  absl::Status StartFencer();
   absl::Status StartRuntime();
   absl::Status StartServer();
   absl::Status AddEventSources();
@@ -78,6 +79,7 @@ class Agent {
   std::vector<std::shared_ptr<const Pod>> wanted_;  // as the manifests stand, in their order
   bool manifests_seen_ = false;
   std::map<std::string, RejectedView> rejected_;  // by UID: refused until something is released
+  std::vector<RejectedView> broken_;              // manifests that cannot be read, as of the last change
   std::set<std::string> in_runtime_;              // UIDs that the runtime knows
   std::vector<std::string> misfits_;              // of the checkpoint, as long as their pods stand
   sd_event_source* converge_ = nullptr;

@@ -34,11 +34,22 @@ FenceKind ExpectedKind(const Fence& fence) {
 
 }  // namespace
 
-Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, std::string cgroup_root, FindingSink sink)
+Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, std::string cgroup_root, std::string name,
+               FindingSink sink)
     : enforcer_(std::move(enforcer)),
       verifier_(std::move(verifier)),
       cgroup_root_(std::move(cgroup_root)),
+      name_(std::move(name)),
       sink_(std::move(sink)) {}
+
+void Fencer::AdoptLiving(const NodeState& state) {
+  for (const auto& [uid, allocation] : state.pods) {
+    for (const ContainerAllocation& container : allocation.containers) {
+      const absl::StatusOr<Cgroup> cgroup = enforcer_.FindContainerCgroup(state, uid, container.name);
+      if (cgroup.ok() && IsPopulated(*cgroup).value_or(false)) alive_.emplace(uid, container.name);
+    }
+  }
+}
 
 absl::Status Fencer::Enforce(const NodeState& state) { return Take(state, enforcer_.Apply(state)); }
 
@@ -123,6 +134,12 @@ absl::Status Fencer::RemovePod(const std::string& uid) {
   absl::Status status = Expect();
   status.Update(enforcer_.RemovePod(uid));
   return status;
+}
+
+absl::Status Fencer::KillPod(const std::string& uid) {
+  const absl::StatusOr<Cgroup> ours = Cgroup::Open(Cat(cgroup_root_, "/", name_));
+  if (!ours.ok()) return ours.status();
+  return ours->KillAndRemoveChild(Cat("pod", uid), absl::Seconds(3));
 }
 
 }  // namespace podfence

@@ -23,7 +23,11 @@ class Fencer {
  public:
   using FindingSink = std::function<void(FindingView)>;
 
-  Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, std::string cgroup_root, FindingSink sink);
+  Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, std::string cgroup_root, std::string name,
+         FindingSink sink);
+
+  // Expects the containers that live from an earlier agent: those whose cgroups are populated.
+  void AdoptLiving(const NodeState& state);
 
   // Makes the kernel say what state says. After each commit.
   absl::Status Enforce(const NodeState& state);
@@ -35,12 +39,15 @@ class Fencer {
   // A fenced, empty, expected cgroup for a container that is about to start.
   absl::StatusOr<Cgroup> PrepareContainer(const NodeState& state, const std::string& uid, const std::string& container);
   absl::StatusOr<Cgroup> FindContainer(const NodeState& state, const std::string& uid, const std::string& container);
-  // The container runs in its cgroup from an earlier agent, or has ended and its cgroup may stay: only cgroups of
-  // live containers are expected, since a one-shot init container's CPUs pass to the app containers after it.
+  // The container's process lives, or has ended: only cgroups of live containers are expected, since a one-shot init
+  // container's CPUs pass to the app containers after it.
   absl::Status SetAlive(const std::string& uid, const std::string& container, bool alive);
 
   // Removes the cgroups of a pod that has ended. FailedPrecondition where processes still live in them.
   absl::Status RemovePod(const std::string& uid);
+  // Kills what lives of a pod that has no decision, and removes its cgroups. Waits for the processes' end, at most
+  // seconds: for the rare case of a lost checkpoint.
+  absl::Status KillPod(const std::string& uid);
   absl::StatusOr<std::vector<std::string>> PodsWithCgroups() const { return enforcer_.PodsWithCgroups(); }
   absl::Status Release() { return enforcer_.ReleaseHost(); }
 
@@ -57,6 +64,7 @@ class Fencer {
   Enforcer enforcer_;
   std::unique_ptr<Verifier> verifier_;
   std::string cgroup_root_;
+  std::string name_;
   FindingSink sink_;
   std::set<std::pair<std::string, std::string>> alive_;
   std::vector<LiveFence> live_;

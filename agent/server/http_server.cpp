@@ -2,7 +2,8 @@
 
 #include <httplib.h>
 
-#include <charconv>
+#include <cerrno>
+#include <cstring>
 #include <thread>
 #include <utility>
 
@@ -30,30 +31,6 @@ constexpr char kLandingPage[] = R"(<!DOCTYPE html>
 <li><a href="/-/healthy">/-/healthy</a>, <a href="/-/ready">/-/ready</a>: probes</li>
 </ul></body></html>
 )";
-
-struct Address {
-  std::string host;
-  int port = 0;
-};
-
-absl::StatusOr<Address> ParseListen(const std::string& listen) {
-  const size_t colon = listen.rfind(':');
-  Address address;
-  if (colon != std::string::npos) {
-    address.host = listen.substr(0, colon);
-    const std::string_view port = std::string_view(listen).substr(colon + 1);
-    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), address.port);
-    if (error == std::errc() && end == port.data() + port.size() && address.port >= 0 && address.port <= 65535) {
-      if (address.host.size() > 1 && address.host.front() == '[' && address.host.back() == ']') {
-        address.host = address.host.substr(1, address.host.size() - 2);
-      }
-      if (address.host.empty()) address.host = "0.0.0.0";
-      return address;
-    }
-  }
-  return absl::InvalidArgumentError(
-      Cat("listen address \"", listen, "\" is not HOST:PORT, such as 127.0.0.1:9551 or [::1]:9551"));
-}
 
 void Fail(httplib::Response& response, int code, std::string_view message) {
   response.status = code;
@@ -112,9 +89,8 @@ struct HttpServer::Impl {
   }
 };
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen, ServerSources sources) {
-  absl::StatusOr<Address> address = ParseListen(listen);
-  if (!address.ok()) return address.status();
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& host, int port,
+                                                              ServerSources sources) {
   auto impl = std::make_unique<Impl>();
   impl->sources = std::move(sources);
   impl->Route();
@@ -125,12 +101,14 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
   impl->server.set_read_timeout(kReadTimeoutSeconds);
   impl->server.set_write_timeout(kReadTimeoutSeconds);
   impl->server.set_payload_max_length(0);
-  impl->port = address->port == 0                                        ? impl->server.bind_to_any_port(address->host)
-               : impl->server.bind_to_port(address->host, address->port) ? address->port
-                                                                         : -1;
+  if (port == 0) {
+    impl->port = impl->server.bind_to_any_port(host);
+  } else {
+    impl->port = impl->server.bind_to_port(host, port) ? port : -1;
+  }
   if (impl->port < 0) {
-    const int error = errno;
-    return absl::ErrnoToStatus(error, Cat("listen on ", listen));
+    return absl::UnavailableError(Cat("cannot listen on ", host, " port ", port, ": ", std::strerror(errno),
+                                      "; set listenAddress (--listen) to a free one"));
   }
   impl->thread = std::thread([server = &impl->server] { server->listen_after_bind(); });
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));

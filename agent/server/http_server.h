@@ -27,8 +27,8 @@ struct ServerSources {
 //   /-/ready     200 once the agent decides   /api/v1/explain?pod=NAME   a decision's trace
 class HttpServer {
  public:
-  // Listens on "host:port" ("127.0.0.1:9551", "[::1]:9551"; port 0: any free one). Errors name the address.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& listen, ServerSources sources);
+  // Listens on host and port (0: any free one). Unavailable names both and why not.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& host, int port, ServerSources sources);
   ~HttpServer();
 
   int port() const;

@@ -13,17 +13,12 @@
 #include <vector>
 
 #include "agent/core/decision.h"
+#include "agent/core/foreign.h"
 #include "agent/core/machine.h"
 #include "agent/core/node_state.h"
 #include "agent/core/policy.h"
 
 namespace podfence {
-
-// Who ran on a CPU that another owns (design: Verifier).
-enum class ForeignClass { kContainer, kHost, kPause, kMovableKthread, kBoundKthread };
-inline constexpr std::array<std::string_view, 5> kForeignClassNames = {"container", "host", "pause", "kthread_movable",
-                                                                       "kthread_bound"};
-inline constexpr size_t kForeignClasses = kForeignClassNames.size();
 
 // CFS bandwidth of one cgroup (cpu.stat), the container's own or an ancestor's.
 struct ThrottlingView {

@@ -26,9 +26,9 @@ std::shared_ptr<BandwidthWatch::Watched> BandwidthWatch::Open(const Cgroup& pare
   return watched;
 }
 
-BandwidthWatch::BandwidthWatch(const Cgroup& root, std::vector<Fence>& fences, const BandwidthWatch& before)
+BandwidthWatch::BandwidthWatch(const Cgroup& root, std::vector<ExpectedFence>& fences, const BandwidthWatch& before)
     : quotas_(before.quotas_), mismatches_(before.mismatches_) {
-  for (Fence& fence : fences) {
+  for (ExpectedFence& fence : fences) {
     std::vector<std::shared_ptr<Watched>> chain;
     std::string path;
     const Cgroup* parent = &root;
@@ -77,28 +77,28 @@ absl::Status BandwidthWatch::Compare(const std::vector<std::shared_ptr<Watched>>
   return absl::OkStatus();
 }
 
-void BandwidthWatch::Judge(const Fence& fence, const Watched& watched, std::vector<Finding>& findings) {
+void BandwidthWatch::Judge(const ExpectedFence& fence, const Watched& watched, std::vector<KernelFinding>& findings) {
   if (!watched.last.has_value()) return;
   const Bandwidth& now = *watched.last;
   const std::string where = watched.path == fence.cgroup ? "its own cgroup " : "the cgroup above it, ";
   const auto forget = [&](const auto& told) {
     return std::get<0>(told) == fence.cgroup && std::get<1>(told) == watched.path;
   };
-  Finding finding;
+  KernelFinding finding;
   finding.pod = fence.pod;
   finding.container = fence.container;
   finding.cgroup = watched.path;
   if (!now.quota_us.has_value()) {
     std::erase_if(quotas_, forget);
   } else if (quotas_.insert({fence.cgroup, watched.path, *now.quota_us, now.period_us}).second) {
-    finding.kind = FindingKind::kDrift;
+    finding.kind = KernelFindingKind::kDrift;
     finding.message = Cat("exclusive container ", fence.container, " of pod ", fence.pod, " has a quota of ",
                           *now.quota_us, " us every ", now.period_us, " us on ", where, watched.path,
                           "; expected none, it can throttle the container");
     findings.push_back(finding);
   }
   if (watched.grown_periods != 0 || watched.grown_ns != 0) {
-    finding.kind = FindingKind::kThrottling;
+    finding.kind = KernelFindingKind::kThrottling;
     finding.duration_ns = watched.grown_ns;
     finding.message = Cat("exclusive container ", fence.container, " of pod ", fence.pod, " was throttled through ",
                           where, watched.path, ": in ", watched.grown_periods, " periods, ", watched.grown_ns / 1000000,
@@ -107,8 +107,8 @@ void BandwidthWatch::Judge(const Fence& fence, const Watched& watched, std::vect
   }
 }
 
-absl::Status BandwidthWatch::Read(const std::vector<Fence>& fences, const BandwidthProbe* kernel,
-                                  std::vector<Finding>& findings) {
+absl::Status BandwidthWatch::Read(const std::vector<ExpectedFence>& fences, const BandwidthProbe* kernel,
+                                  std::vector<KernelFinding>& findings) {
   for (auto& [path, watched] : cgroups_) {
     watched->grown_periods = 0;
     watched->grown_ns = 0;

@@ -23,11 +23,12 @@ class BandwidthWatch {
   BandwidthWatch() = default;
   // Opens the cgroups of `fences` below root, and fills in a cgroup_id of 0. What `before` knew of cgroups that are
   // still the same goes on.
-  BandwidthWatch(const Cgroup& root, std::vector<Fence>& fences, const BandwidthWatch& before);
+  BandwidthWatch(const Cgroup& root, std::vector<ExpectedFence>& fences, const BandwidthWatch& before);
 
   // Reads all, each cgroup once, and compares with the reading before: growth of throttling and quotas at exclusive
   // fences become findings. kernel: read too and compared for exclusive fences, nullptr where it does not run.
-  absl::Status Read(const std::vector<Fence>& fences, const BandwidthProbe* kernel, std::vector<Finding>& findings);
+  absl::Status Read(const std::vector<ExpectedFence>& fences, const BandwidthProbe* kernel,
+                    std::vector<KernelFinding>& findings);
 
   // Of the fence at this index, as last read: its own cgroup first.
   std::vector<Bandwidth> Chain(size_t fence) const;
@@ -39,7 +40,7 @@ class BandwidthWatch {
     Cgroup cgroup;
     std::string path;
     bool gone = false;
-    std::optional<Bandwidth> last;
+    std::optional<Bandwidth> last = std::nullopt;
     uint64_t grown_periods = 0;  // of throttled ones, since the reading before
     uint64_t grown_ns = 0;
   };
@@ -49,7 +50,7 @@ class BandwidthWatch {
                                 const BandwidthWatch& before);
   static absl::Status ReadOne(Watched& watched);
   absl::Status Compare(const std::vector<std::shared_ptr<Watched>>& chain, const BandwidthProbe& kernel);
-  void Judge(const Fence& fence, const Watched& watched, std::vector<Finding>& findings);
+  void Judge(const ExpectedFence& fence, const Watched& watched, std::vector<KernelFinding>& findings);
 
   std::map<std::string, std::shared_ptr<Watched>> cgroups_;  // by path
   Chains chains_;                                            // of each fence, nearest first; empty where it is gone

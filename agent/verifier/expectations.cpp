@@ -18,7 +18,7 @@ std::string_view FenceKindName(FenceKind kind) {
 
 absl::Status ValidateExpectations(const Expectations& expectations) {
   std::set<std::string_view> cgroups;
-  for (const Fence& fence : expectations.fences) {
+  for (const ExpectedFence& fence : expectations.fences) {
     const std::string who = Cat(FenceKindName(fence.kind), " fence of cgroup \"", fence.cgroup, "\"");
     if (fence.cgroup.empty() || fence.cgroup.front() == '/') {
       return absl::InvalidArgumentError(Cat(who, ": its path must be relative to the cgroup root and not empty"));

@@ -20,21 +20,21 @@ enum class FenceKind {
 };
 std::string_view FenceKindName(FenceKind kind);
 
-struct Fence {
+struct ExpectedFence {
   std::string cgroup;      // path below the cgroup root, without a leading slash ("podfence/pod<uid>/<container>")
   uint64_t cgroup_id = 0;  // inode of that directory; 0: of what is there now
   FenceKind kind = FenceKind::kShared;
   CpuSet cpus;            // where its tasks may run; empty: anywhere (kPause, kPods), refused for the other two
   std::string pod;        // UID
   std::string container;  // name; empty for kPause and kPods
-  friend bool operator==(const Fence&, const Fence&) = default;
+  friend bool operator==(const ExpectedFence&, const ExpectedFence&) = default;
 };
 
 // All fences of the node at one moment. A CPU that an exclusive fence names is owned by it; a task below any other
 // cgroup is foreign there. Exclusive fences of one pod may overlap (the reference lets app containers reuse the CPUs of
 // init containers): none of them is foreign to the other, and foreign time is charged to the first in the list.
 struct Expectations {
-  std::vector<Fence> fences;
+  std::vector<ExpectedFence> fences;
   friend bool operator==(const Expectations&, const Expectations&) = default;
 };
 

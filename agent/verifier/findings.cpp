@@ -10,7 +10,7 @@ namespace {
 
 std::string Comm(const char (&comm)[PODFENCE_COMM_BYTES]) { return {comm, std::find(comm, comm + sizeof(comm), '\0')}; }
 
-std::string Name(const Fence& fence) {
+std::string Name(const ExpectedFence& fence) {
   switch (fence.kind) {
     case FenceKind::kPause: return Cat("the sandbox of pod ", fence.pod);
     case FenceKind::kPods: return Cat("cgroup ", fence.cgroup);
@@ -20,7 +20,7 @@ std::string Name(const Fence& fence) {
 
 std::string Duration(uint64_t ns) { return ns < 1000000 ? Cat(ns / 1000, " us") : Cat(ns / 1000000, " ms"); }
 
-std::string Intruder(const podfence_event& event, const std::map<uint32_t, Fence>& fences) {
+std::string Intruder(const podfence_event& event, const std::map<uint32_t, ExpectedFence>& fences) {
   auto own = fences.find(event.intruder_slot);
   if (event.intruder_slot != 0 && own != fences.end()) return Name(own->second);
   switch (event.foreign) {
@@ -34,10 +34,10 @@ std::string Intruder(const podfence_event& event, const std::map<uint32_t, Fence
 
 }  // namespace
 
-Finding ToFinding(const podfence_event& event, const std::map<uint32_t, Fence>& fences) {
+KernelFinding ToFinding(const podfence_event& event, const std::map<uint32_t, ExpectedFence>& fences) {
   auto it = fences.find(event.slot);
-  const Fence fence = it != fences.end() ? it->second : Fence{};
-  Finding finding;
+  const ExpectedFence fence = it != fences.end() ? it->second : ExpectedFence{};
+  KernelFinding finding;
   finding.pod = fence.pod;
   finding.container = fence.container;
   finding.cgroup = fence.cgroup;
@@ -48,18 +48,18 @@ Finding ToFinding(const podfence_event& event, const std::map<uint32_t, Fence>& 
   const std::string task = Cat(finding.comm, " (pid ", event.tid, ")");
   const std::string set = fence.cpus.ToString();
   if (event.kind == PODFENCE_EVENT_INTRUSION) {
-    finding.kind = FindingKind::kIntrusion;
+    finding.kind = KernelFindingKind::kIntrusion;
     finding.foreign = static_cast<ForeignClass>(event.foreign);
     finding.cpu = static_cast<int>(event.cpu);
     finding.message = Cat(task, " of ", Intruder(event, fences), " ran ", Duration(event.duration_ns), " on CPU ",
                           event.cpu, ", exclusive to ", Name(fence));
   } else if (event.kind == PODFENCE_EVENT_ESCAPE) {
-    finding.kind = FindingKind::kEscape;
+    finding.kind = KernelFindingKind::kEscape;
     finding.cpu = static_cast<int>(event.cpu);
     finding.message = Cat(task, " of ", Name(fence), " ran ", Duration(event.duration_ns), " on CPU ", event.cpu,
                           ", outside its CPUs ", set);
   } else {
-    finding.kind = FindingKind::kDrift;
+    finding.kind = KernelFindingKind::kDrift;
     finding.by_pid = static_cast<int>(event.by_tgid);
     finding.by_comm = Comm(event.by_comm);
     finding.message = event.by_tgid == 0

@@ -10,6 +10,6 @@
 namespace podfence {
 
 // Makes a finding of what a program reported. fences: what each slot stands, or lastly stood, for. Pure.
-Finding ToFinding(const podfence_event& event, const std::map<uint32_t, Fence>& fences);
+KernelFinding ToFinding(const podfence_event& event, const std::map<uint32_t, ExpectedFence>& fences);
 
 }  // namespace podfence

@@ -4,23 +4,12 @@
 
 namespace podfence {
 
-std::string_view ForeignClassName(ForeignClass foreign) {
-  switch (foreign) {
-    case ForeignClass::kContainer: return "container";
-    case ForeignClass::kHost: return "host";
-    case ForeignClass::kPause: return "pause";
-    case ForeignClass::kMovableKthread: return "kthread_movable";
-    case ForeignClass::kBoundKthread: return "kthread_bound";
-  }
-  return "unknown";
-}
-
-std::string_view FindingKindName(FindingKind kind) {
+std::string_view KernelFindingKindName(KernelFindingKind kind) {
   switch (kind) {
-    case FindingKind::kIntrusion: return "intrusion";
-    case FindingKind::kEscape: return "escape";
-    case FindingKind::kThrottling: return "throttling";
-    case FindingKind::kDrift: return "drift";
+    case KernelFindingKind::kIntrusion: return "intrusion";
+    case KernelFindingKind::kEscape: return "escape";
+    case KernelFindingKind::kThrottling: return "throttling";
+    case KernelFindingKind::kDrift: return "drift";
   }
   return "unknown";
 }

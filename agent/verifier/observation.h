@@ -8,19 +8,15 @@
 #include <vector>
 
 #include "agent/core/cpu_set.h"
+#include "agent/core/foreign.h"
 #include "agent/verifier/expectations.h"
 
 namespace podfence {
 
-// Who ran on an exclusive CPU without owning it (label `class`). Idle is nobody.
-enum class ForeignClass { kContainer, kHost, kPause, kMovableKthread, kBoundKthread };
-inline constexpr size_t kForeignClasses = 5;
-std::string_view ForeignClassName(ForeignClass foreign);  // container, host, pause, kthread_movable, kthread_bound
-
-// What a finding says; see Finding.
-enum class FindingKind { kIntrusion, kEscape, kThrottling, kDrift };
-inline constexpr size_t kFindingKinds = 4;
-std::string_view FindingKindName(FindingKind kind);  // intrusion, escape, throttling, drift
+// What a finding says; see KernelFinding.
+enum class KernelFindingKind { kIntrusion, kEscape, kThrottling, kDrift };
+inline constexpr size_t kKernelFindingKinds = 4;
+std::string_view KernelFindingKindName(KernelFindingKind kind);  // intrusion, escape, throttling, drift
 
 // Something that must not happen and did.
 //  intrusion  a foreign task ran on an exclusive CPU (never for bound kernel threads: nobody can act on those)
@@ -28,8 +24,8 @@ std::string_view FindingKindName(FindingKind kind);  // intrusion, escape, throt
 //  throttling the quota of an exclusive container's cgroup, or of one above it, stopped it
 //  drift      someone outside a fence changed the affinity of a task in it to CPUs beyond its set, a task's mask was
 //             found to be so, or a quota appeared on an exclusive container's cgroup or above it
-struct Finding {
-  FindingKind kind = FindingKind::kIntrusion;
+struct KernelFinding {
+  KernelFindingKind kind = KernelFindingKind::kIntrusion;
   std::string message;    // one sentence with all facts, ready for a person
   std::string pod;        // whose fence: UID
   std::string container;  // and container
@@ -68,7 +64,7 @@ struct WaitHistogram {
 
 // Of one fence of kind exclusive or shared, since it is expected. Monotonic.
 struct FenceObservation {
-  Fence fence;                                         // with its cgroup_id
+  ExpectedFence fence;                                 // with its cgroup_id
   uint64_t cpu_ns = 0;                                 // CPU time its tasks got (the scheduler's own account)
   uint64_t escape_ns = 0;                              // of it, outside its set
   std::array<uint64_t, kForeignClasses> foreign_ns{};  // exclusive: foreign time on its CPUs
@@ -87,10 +83,10 @@ struct Observation {
   std::array<uint64_t, kForeignClasses> foreign_ns{};
   std::array<uint64_t, kForeignClasses> foreign_runs{};
   uint64_t escape_ns = 0;
-  std::array<uint64_t, kFindingKinds> findings{};  // [FindingKind], counted when found
-  uint64_t lost_findings = 0;                      // the ring buffer was full
-  uint64_t suppressed_findings = 0;                // held back by the rate limit of one a CPU and 100 ms
-  uint64_t miscounted_switches = 0;                // runs whose start the program did not see, not accounted
+  std::array<uint64_t, kKernelFindingKinds> findings{};  // [KernelFindingKind], counted when found
+  uint64_t lost_findings = 0;                            // the ring buffer was full
+  uint64_t suppressed_findings = 0;                      // held back by the rate limit of one a CPU and 100 ms
+  uint64_t miscounted_switches = 0;                      // runs whose start the program did not see, not accounted
   uint64_t bandwidth_mismatches = 0;  // cpu.stat and the kernel's cfs_bandwidth disagreed (only where both are read)
   uint64_t generation = 0;            // how often expectations were switched
 };

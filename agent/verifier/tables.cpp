@@ -23,10 +23,10 @@ SlotBook::SlotBook(const TableSizes& sizes) {
   for (uint32_t slot = 1; slot < sizes.slots(); ++slot) free_.push_back(slot);
 }
 
-absl::StatusOr<SlotBook::Change> SlotBook::Assign(const std::vector<Fence>& fences) {
+absl::StatusOr<SlotBook::Change> SlotBook::Assign(const std::vector<ExpectedFence>& fences) {
   Change change;
   std::set<std::pair<uint64_t, std::string>> expected;
-  for (const Fence& fence : fences) expected.emplace(fence.cgroup_id, fence.cgroup);
+  for (const ExpectedFence& fence : fences) expected.emplace(fence.cgroup_id, fence.cgroup);
   for (auto it = slots_.begin(); it != slots_.end();) {
     if (expected.contains(it->first)) {
       ++it;
@@ -35,7 +35,7 @@ absl::StatusOr<SlotBook::Change> SlotBook::Assign(const std::vector<Fence>& fenc
     change.ended.push_back(it->second);
     it = slots_.erase(it);
   }
-  for (const Fence& fence : fences) {
+  for (const ExpectedFence& fence : fences) {
     auto [it, added] = slots_.try_emplace({fence.cgroup_id, fence.cgroup}, 0);
     if (added) {
       if (free_.empty()) {
@@ -53,7 +53,7 @@ absl::StatusOr<SlotBook::Change> SlotBook::Assign(const std::vector<Fence>& fenc
   return change;
 }
 
-absl::StatusOr<TableImage> EncodeTables(const std::vector<Fence>& fences, const std::vector<uint32_t>& slots,
+absl::StatusOr<TableImage> EncodeTables(const std::vector<ExpectedFence>& fences, const std::vector<uint32_t>& slots,
                                         const TableSizes& sizes) {
   TableImage image;
   image.owners.resize(sizes.cpus, {});
@@ -61,7 +61,7 @@ absl::StatusOr<TableImage> EncodeTables(const std::vector<Fence>& fences, const 
   image.masks.resize(size_t{sizes.slots()} * sizes.mask_words(), 0);
   std::map<std::string, uint32_t> pods;
   for (size_t i = 0; i < fences.size(); ++i) {
-    const Fence& fence = fences[i];
+    const ExpectedFence& fence = fences[i];
     const uint32_t slot = slots[i];
     const uint32_t pod = pods.try_emplace(fence.pod, static_cast<uint32_t>(pods.size()) + 1).first->second;
     if (fence.cgroup_id != 0) image.cgroups.emplace_back(fence.cgroup_id, slot);

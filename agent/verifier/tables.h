@@ -45,7 +45,7 @@ class SlotBook {
   };
   // ResourceExhausted where there are more fences than slots; those that end with this
   // change still hold theirs, since their counters are still to be read.
-  absl::StatusOr<Change> Assign(const std::vector<Fence>& fences);
+  absl::StatusOr<Change> Assign(const std::vector<ExpectedFence>& fences);
 
  private:
   std::map<std::pair<uint64_t, std::string>, uint32_t> slots_;  // by cgroup id and path
@@ -54,7 +54,7 @@ class SlotBook {
 
 // The tables that say what `fences`, with these slots, say. A fence without cgroup_id has no tasks, but
 // owns its CPUs. InvalidArgument where a CPU does not exist here.
-absl::StatusOr<TableImage> EncodeTables(const std::vector<Fence>& fences, const std::vector<uint32_t>& slots,
+absl::StatusOr<TableImage> EncodeTables(const std::vector<ExpectedFence>& fences, const std::vector<uint32_t>& slots,
                                         const TableSizes& sizes);
 
 }  // namespace podfence

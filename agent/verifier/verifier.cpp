@@ -50,16 +50,16 @@ class KernelVerifier final : public Verifier {
   absl::Status Expect(const Expectations& expectations) override;
   absl::StatusOr<Observation> Read() override;
   absl::Status Sweep() override;
-  std::vector<Finding> Poll() override;
+  std::vector<KernelFinding> Poll() override;
   int fd() const override { return sched_ != nullptr ? sched_->ring_fd() : -1; }
   ProbeReport Probes() const override;
 
  private:
   template <typename T>
   std::unique_ptr<T> Try(Probe probe, absl::StatusOr<std::unique_ptr<T>> started);
-  absl::Status SwitchTables(const std::vector<Fence>& fences);
+  absl::Status SwitchTables(const std::vector<ExpectedFence>& fences);
   absl::Status AddKernelCounters(Observation& observation);
-  void Queue(Finding finding);
+  void Queue(KernelFinding finding);
 
   Cgroup root_;
   TableSizes sizes_;
@@ -71,13 +71,13 @@ class KernelVerifier final : public Verifier {
   std::vector<Tried> tried_;
 
   SlotBook book_;
-  std::vector<Fence> fences_;
-  std::vector<uint32_t> slots_;      // of fences_
-  std::map<uint32_t, Fence> names_;  // by slot, those that ended too until the slot is used again
+  std::vector<ExpectedFence> fences_;
+  std::vector<uint32_t> slots_;              // of fences_
+  std::map<uint32_t, ExpectedFence> names_;  // by slot, those that ended too until the slot is used again
   BandwidthWatch watch_;
   Observation ended_;  // sums of the fences that ended
-  std::vector<Finding> queue_;
-  std::array<uint64_t, kFindingKinds> found_{};
+  std::vector<KernelFinding> queue_;
+  std::array<uint64_t, kKernelFindingKinds> found_{};
   uint64_t overflowed_ = 0;
   uint64_t switched_ = 0;
   std::set<std::pair<uint32_t, uint32_t>> swept_;  // told of since the last switch: slot, tid
@@ -125,7 +125,7 @@ void KernelVerifier::StartProbes(bool measure_wait) {
                    BandwidthProbe::Start(root_));
 }
 
-absl::Status KernelVerifier::SwitchTables(const std::vector<Fence>& fences) {
+absl::Status KernelVerifier::SwitchTables(const std::vector<ExpectedFence>& fences) {
   SlotBook book = book_;
   absl::StatusOr<SlotBook::Change> change = book.Assign(fences);
   if (!change.ok()) return change.status();
@@ -160,7 +160,7 @@ absl::Status KernelVerifier::Expect(const Expectations& expectations) {
     return absl::ResourceExhaustedError(
         Cat(expectations.fences.size(), " fences are more than max_fences, ", sizes_.max_fences, "; raise it"));
   }
-  std::vector<Fence> fences = expectations.fences;
+  std::vector<ExpectedFence> fences = expectations.fences;
   BandwidthWatch watch(root_, fences, watch_);
   absl::Status status = absl::OkStatus();
   if (sched_ != nullptr) {
@@ -206,13 +206,13 @@ absl::Status KernelVerifier::AddKernelCounters(Observation& observation) {
 absl::StatusOr<Observation> KernelVerifier::Read() {
   Observation observation = ended_;
   observation.kernel_counted = sched_ != nullptr;
-  for (const Fence& fence : fences_) observation.fences.push_back({.fence = fence});
+  for (const ExpectedFence& fence : fences_) observation.fences.push_back({.fence = fence});
   if (sched_ != nullptr) {
     if (absl::Status status = AddKernelCounters(observation); !status.ok()) return status;
   }
-  std::vector<Finding> findings;
+  std::vector<KernelFinding> findings;
   if (absl::Status status = watch_.Read(fences_, bandwidth_.get(), findings); !status.ok()) return status;
-  for (Finding& finding : findings) Queue(std::move(finding));
+  for (KernelFinding& finding : findings) Queue(std::move(finding));
   for (size_t i = 0; i < fences_.size(); ++i) {
     observation.fences[i].bandwidth = watch_.Chain(i);
     observation.fences[i].gone = watch_.Gone(i);
@@ -241,7 +241,7 @@ absl::Status KernelVerifier::Sweep() {
   return absl::OkStatus();
 }
 
-void KernelVerifier::Queue(Finding finding) {
+void KernelVerifier::Queue(KernelFinding finding) {
   ++found_[static_cast<size_t>(finding.kind)];
   if (queue_.size() >= kMaxQueuedFindings) {
     ++overflowed_;
@@ -250,7 +250,7 @@ void KernelVerifier::Queue(Finding finding) {
   queue_.push_back(std::move(finding));
 }
 
-std::vector<Finding> KernelVerifier::Poll() {
+std::vector<KernelFinding> KernelVerifier::Poll() {
   if (sched_ != nullptr) {
     sched_->Drain([this](const podfence_event& event) { Queue(ToFinding(event, names_)); });
   }

@@ -44,7 +44,7 @@ class Verifier {
   virtual absl::Status Sweep() = 0;
 
   // Takes what was found since the last call; also what Read and Sweep queued, of which fd() does not tell.
-  virtual std::vector<Finding> Poll() = 0;
+  virtual std::vector<KernelFinding> Poll() = 0;
 
   // Becomes readable (EPOLLIN) when Poll has something from the kernel; -1 where no probe can find anything.
   virtual int fd() const = 0;

@@ -1,0 +1,377 @@
+#include "agent/agent.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "agent/core/text.h"
+#include "agent/server/decision_json.h"
+#include "agent/state/adopt.h"
+#include "agent/topology/topology.h"
+#include "metrics/exporter.h"
+
+namespace podfence {
+namespace {
+
+constexpr char kCgroupName[] = "podfence";
+
+double UnixNow() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
+
+absl::Status LoopError(int result, std::string_view what) {
+  if (result >= 0) return absl::OkStatus();
+  return absl::ErrnoToStatus(-result, Cat("event loop: ", what));
+}
+
+uint64_t Micros(absl::Duration duration) { return static_cast<uint64_t>(absl::ToInt64Microseconds(duration)); }
+
+}  // namespace
+
+Agent::Agent(Config config) : config_(std::move(config)), started_(UnixNow()) {}
+
+Agent::~Agent() {
+  // The server's threads ask the mailbox and the loop; they go first.
+  server_.reset();
+  watcher_.reset();
+  runtime_.reset();
+  if (loop_ != nullptr) sd_event_unref(loop_);
+}
+
+absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(Config config) {
+  std::unique_ptr<Agent> agent(new Agent(std::move(config)));
+  if (absl::Status status = agent->Start(); !status.ok()) return status;
+  return agent;
+}
+
+absl::Status Agent::Start() {
+  // Signals are the loop's from here on; threads inherit the mask, so it comes before the first of them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return absl::ErrnoToStatus(errno, "block signals");
+
+  absl::StatusOr<Machine> machine = LoadMachine(config_.machine);
+  if (!machine.ok()) return machine.status();
+  absl::StatusOr<Policy> policy = ComposePolicy(config_, *machine);
+  if (!policy.ok()) return policy.status();
+  absl::StatusOr<Allocator> allocator = Allocator::Create(*std::move(machine), *std::move(policy));
+  if (!allocator.ok()) return allocator.status();
+  absl::StatusOr<StateStore> store = StateStore::Open(config_.state_directory);
+  if (!store.ok()) return store.status();
+  absl::StatusOr<Ledger::Opened> opened = Ledger::Open(*std::move(allocator), *std::move(store));
+  if (!opened.ok()) return opened.status();
+  ledger_ = std::make_unique<Ledger>(std::move(opened->ledger));
+  misfits_ = std::move(opened->misfits);
+
+  if (absl::Status status = LoopError(sd_event_new(&loop_), "create it"); !status.ok()) return status;
+  if (absl::Status status = StartFencer(); !status.ok()) return status;
+  if (!opened->damage.empty()) NoteFinding({.kind = "checkpoint", .message = opened->damage});
+  if (opened->restored) spdlog::info("checkpoint: {} pods restored", ledger_->state().pods.size());
+  if (absl::Status status = StartRuntime(); !status.ok()) return status;
+  if (absl::Status status = StartServer(); !status.ok()) return status;
+  return AddEventSources();
+}
+
+absl::Status Agent::StartFencer() {
+  const Allocator& allocator = ledger_->allocator();
+  EnforcerOptions options{.name = kCgroupName,
+                          .reserved = allocator.reserved_cpus(),
+                          .cpu_manager = allocator.policy().cpu_manager_policy != "none",
+                          .host = std::nullopt};
+  if (config_.fence_host) options.host = HostFenceOptions{.state_dir = config_.state_directory};
+  absl::StatusOr<Enforcer> enforcer = Enforcer::Create(config_.cgroup_hierarchy, allocator.machine(), options);
+  if (!enforcer.ok()) return enforcer.status();
+  if (absl::Status status = enforcer->Prepare(); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Start({.cgroup_root = config_.cgroup_hierarchy});
+  if (!verifier.ok()) return verifier.status();
+  fencer_ = std::make_unique<Fencer>(*std::move(enforcer), *std::move(verifier), config_.cgroup_hierarchy, kCgroupName,
+                                     [this](FindingView finding) { NoteFinding(std::move(finding)); });
+  for (const Probe& probe : fencer_->Probes().probes) {
+    if (probe.attached) {
+      spdlog::info("probe {}: attached to {}", probe.name, probe.hook);
+    } else {
+      spdlog::warn("probe {}: not running: {}", probe.name, probe.reason);
+    }
+  }
+  fencer_->AdoptLiving(ledger_->state());
+  return fencer_->Enforce(ledger_->state());
+}
+
+absl::Status Agent::StartRuntime() {
+  absl::StatusOr<std::unique_ptr<LocalRuntime>> runtime =
+      LocalRuntime::Create(loop_,
+                           {.state_dir = config_.state_directory,
+                            .log_dir = config_.pod_logs_dir,
+                            .max_log_bytes = static_cast<uint64_t>(config_.container_log_max_size)},
+                           Callbacks());
+  if (!runtime.ok()) return runtime.status();
+  runtime_ = *std::move(runtime);
+  std::vector<std::string> uids;
+  for (const auto& [uid, allocation] : ledger_->state().pods) {
+    uids.push_back(uid);
+    if (absl::Status status = runtime_->AddPod(allocation.pod); !status.ok()) {
+      spdlog::error("pod {}: cannot go on: {}", allocation.pod->FullName(), status.ToString());
+      continue;
+    }
+    in_runtime_.insert(uid);
+  }
+  return runtime_->DropOldRecords(uids);
+}
+
+RuntimeCallbacks Agent::Callbacks() {
+  return {
+      .prepare_cgroup =
+          [this](const std::string& uid, const std::string& container) {
+            return fencer_->PrepareContainer(ledger_->state(), uid, container);
+          },
+      .find_cgroup =
+          [this](const std::string& uid, const std::string& container) {
+            return fencer_->FindContainer(ledger_->state(), uid, container);
+          },
+      .on_started =
+          [this](const std::string& uid, const std::string& container) {
+            spdlog::info("pod {}: container {} started", uid, container);
+            Complain("container start", fencer_->SetAlive(uid, container, true));
+            Complain("commit", ledger_->Start(uid, container));
+          },
+      .on_exited =
+          [this](const std::string& uid, const std::string& container, const ExitStatus& exit) {
+            spdlog::info("pod {}: container {} ended{}", uid, container,
+                         exit.known ? Cat(" with code ", exit.code) : std::string(", its exit code is not known"));
+            Complain("container end", fencer_->SetAlive(uid, container, false));
+          },
+      .on_pod_terminal =
+          [this](const std::string& uid, PodPhase phase) {
+            spdlog::info("pod {}: {}", uid, phase == PodPhase::kSucceeded ? "succeeded" : "failed");
+            ReleasePod(uid, /*ended=*/true);
+          },
+      .on_pod_stopped =
+          [this](const std::string& uid) {
+            in_runtime_.erase(uid);
+            if (ledger_->state().pods.contains(uid)) ReleasePod(uid, /*ended=*/false);
+            ScheduleConverge();
+          },
+  };
+}
+
+absl::Status Agent::StartServer() {
+  absl::StatusOr<std::unique_ptr<SnapshotMailbox>> mailbox = SnapshotMailbox::Create();
+  if (!mailbox.ok()) return mailbox.status();
+  mailbox_ = *std::move(mailbox);
+  absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start(
+      config_.listen_address.host, config_.listen_address.port,
+      {.snapshot = [this] { return mailbox_->Request(); },
+       .render_metrics = [](const Snapshot& snapshot) { return RenderMetrics(snapshot, ReadProcessUsage()); },
+       .explain = [this](std::string_view pod) { return traces_.Find(pod); }});
+  if (!server.ok()) return server.status();
+  server_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+absl::Status Agent::AddEventSources() {
+  absl::Status status;
+  status.Update(LoopError(sd_event_add_signal(loop_, nullptr, SIGTERM, nullptr, nullptr), "SIGTERM"));
+  status.Update(LoopError(sd_event_add_signal(loop_, nullptr, SIGINT, nullptr, nullptr), "SIGINT"));
+  static constexpr auto kOnTimer = [](sd_event_source*, uint64_t, void* data) {
+    static_cast<Agent*>(data)->OnTimer();
+    return 0;
+  };
+  static constexpr auto kOnConverge = [](sd_event_source*, void* data) {
+    static_cast<Agent*>(data)->Converge();
+    return 0;
+  };
+  static constexpr auto kOnRequest = [](sd_event_source*, int, uint32_t, void* data) {
+    Agent* agent = static_cast<Agent*>(data);
+    agent->mailbox_->Answer([agent] { return agent->TakeSnapshot(); });
+    return 0;
+  };
+  static constexpr auto kOnProbe = [](sd_event_source*, int, uint32_t, void* data) {
+    Agent* agent = static_cast<Agent*>(data);
+    agent->fencer_->DrainFindings(agent->ledger_->state());
+    return 0;
+  };
+  status.Update(
+      LoopError(sd_event_add_time_relative(loop_, &timer_, CLOCK_MONOTONIC, Micros(config_.drift_sweep_interval),
+                                           Micros(absl::Seconds(1)), kOnTimer, this),
+                "the sweep's timer"));
+  status.Update(LoopError(sd_event_add_defer(loop_, &converge_, kOnConverge, this), "the deferred convergence"));
+  status.Update(LoopError(sd_event_add_io(loop_, nullptr, mailbox_->fd(), EPOLLIN, kOnRequest, this), "the mailbox"));
+  if (fencer_->fd() >= 0) {
+    status.Update(LoopError(sd_event_add_io(loop_, nullptr, fencer_->fd(), EPOLLIN, kOnProbe, this), "the probes"));
+  }
+  if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<ManifestWatcher>> watcher =
+      ManifestWatcher::Create(loop_, config_.static_pod_path, [this](const ManifestSet& set) { OnManifests(set); });
+  if (!watcher.ok()) return watcher.status();
+  watcher_ = *std::move(watcher);
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Run() {
+  spdlog::info("podfence {} decides for {} CPUs on {} NUMA nodes; pods from {}; http://{}:{}", PODFENCE_VERSION,
+               ledger_->allocator().machine().Cpus().size(), ledger_->allocator().machine().nodes.size(),
+               config_.static_pod_path, config_.listen_address.host, port());
+  if (absl::Status status = LoopError(sd_event_loop(loop_), "run it"); !status.ok()) return status;
+  spdlog::info("ending: containers go on, the host is released");
+  return fencer_->Release();
+}
+
+void Agent::OnManifests(const ManifestSet& set) {
+  wanted_ = set.pods;
+  manifests_seen_ = true;
+  broken_.clear();
+  for (const absl::Status& error : set.errors) {
+    const std::string message(error.message());
+    spdlog::error("manifest: {}", message);
+    broken_.push_back(
+        {.pod = "", .source = message.substr(0, message.find(':')), .reason = "Invalid", .message = message});
+  }
+  // A pod whose manifest went away is refused no more.
+  std::erase_if(rejected_, [&](const auto& entry) {
+    return std::ranges::none_of(wanted_, [&](const auto& pod) { return pod->uid == entry.first; });
+  });
+  ScheduleConverge();
+}
+
+void Agent::ScheduleConverge() {
+  if (converge_ != nullptr) sd_event_source_set_enabled(converge_, SD_EVENT_ONESHOT);
+}
+
+void Agent::Converge() {
+  if (!manifests_seen_) return;
+  StopUnwanted();
+  std::set<std::string, std::less<>> manifests;
+  for (const auto& pod : wanted_) manifests.insert(pod->uid);
+  Complain("commit", ledger_->ForgetEnded(manifests));
+  for (const auto& pod : wanted_) {
+    const NodeState& state = ledger_->state();
+    if (state.pods.contains(pod->uid) || state.ended.contains(pod->uid) || rejected_.contains(pod->uid)) continue;
+    // A changed manifest is another pod under the same name: it waits until the one before is gone.
+    const bool name_taken = std::ranges::any_of(
+        state.pods, [&](const auto& entry) { return entry.second.pod->FullName() == pod->FullName(); });
+    if (!name_taken && !in_runtime_.contains(pod->uid)) AdmitPod(pod);
+  }
+  mailbox_->Answer([this] { return TakeSnapshot(); });
+}
+
+void Agent::StopUnwanted() {
+  const auto wanted = [&](const std::string& uid) {
+    return std::ranges::any_of(wanted_, [&](const auto& pod) { return pod->uid == uid; });
+  };
+  for (const std::string& uid : std::set<std::string>(in_runtime_)) {
+    if (!wanted(uid)) Complain("stop pod " + uid, runtime_->StopPod(uid));
+  }
+  std::vector<std::string> lost;  // in the state, but nothing runs them and no manifest wants them
+  for (const auto& [uid, allocation] : ledger_->state().pods) {
+    if (!wanted(uid) && !in_runtime_.contains(uid)) lost.push_back(uid);
+  }
+  for (const std::string& uid : lost) ReleasePod(uid, /*ended=*/false);
+  RemoveOrphans();
+}
+
+// Pods of an earlier agent whose decisions were lost with a damaged checkpoint, and that no manifest wants.
+void Agent::RemoveOrphans() {
+  const absl::StatusOr<std::vector<std::string>> uids = fencer_->PodsWithCgroups();
+  Complain("list pods", uids.status());
+  if (!uids.ok()) return;
+  for (const std::string& uid : *uids) {
+    if (ledger_->state().pods.contains(uid) || in_runtime_.contains(uid)) continue;
+    const bool wanted = std::ranges::any_of(wanted_, [&](const auto& pod) { return pod->uid == uid; });
+    if (wanted && !ledger_->state().ended.contains(uid)) continue;
+    spdlog::warn("pod {}: cgroups without a decision or a manifest: ended and removed", uid);
+    Complain("remove pod " + uid, fencer_->KillPod(uid));
+  }
+}
+
+void Agent::AdmitPod(const std::shared_ptr<const Pod>& pod) {
+  const auto refuse = [&](std::string reason, std::string message) {
+    spdlog::warn("pod {}: refused: {}: {}", pod->FullName(), reason, message);
+    rejected_[pod->uid] = {
+        .pod = pod->FullName(), .source = "", .reason = std::move(reason), .message = std::move(message)};
+  };
+  if (absl::Status status = LocalRuntime::Check(*pod); !status.ok()) {
+    refuse("Invalid", std::string(status.message()));
+    return;
+  }
+  Trace trace;
+  absl::StatusOr<AdmitResult> result = ledger_->Admit(pod, trace);
+  Complain("commit", result.status());
+  if (!result.ok()) return;  // nothing changed; the timer converges again
+  traces_.Put(pod->uid, pod->FullName(), DecisionToJson(*pod, *result, trace));
+  if (!result->admitted()) {
+    Rejection& rejection = std::get<Rejection>(result->outcome);
+    refuse(std::move(rejection.reason), std::move(rejection.message));
+    return;
+  }
+  spdlog::info("pod {} ({}): admitted", pod->FullName(), pod->uid);
+  if (const std::string notice = LocalRuntime::Notice(*pod); !notice.empty()) spdlog::info("{}", notice);
+  // An error here does not undo the decision: the gate before each start fences again, and says why it cannot.
+  Complain("fence", fencer_->Enforce(ledger_->state()));
+  absl::Status status = runtime_->AddPod(pod);
+  Complain("start pod " + pod->uid, status);
+  if (status.ok()) in_runtime_.insert(pod->uid);
+}
+
+void Agent::ReleasePod(const std::string& uid, bool ended) {
+  absl::Status status = fencer_->RemovePod(uid);
+  Complain("remove pod " + uid, status);
+  if (!status.ok()) return;  // its CPUs stay its own while anything of it may live; the timer tries again
+  status = ledger_->Remove(uid, ended);
+  Complain("commit", status);
+  if (!status.ok()) return;
+  Complain("fence", fencer_->Enforce(ledger_->state()));
+  rejected_.clear();  // what was refused for want of room may fit now
+  ScheduleConverge();
+}
+
+void Agent::OnTimer() {
+  const double now = UnixNow();
+  Complain("reconcile", fencer_->Reconcile(ledger_->state()));
+  if (!misfits_.empty()) {
+    const Allocator& allocator = ledger_->allocator();
+    misfits_ =
+        AdoptState(ledger_->state(), allocator.InitialState(), allocator.machine(), allocator.reserved_cpus()).misfits;
+    for (const std::string& misfit : misfits_) NoteFinding({.kind = "misfit", .message = misfit});
+  }
+  findings_.Expire(now);
+  ScheduleConverge();
+  sd_event_source_set_time_relative(timer_, Micros(config_.drift_sweep_interval));
+  sd_event_source_set_enabled(timer_, SD_EVENT_ONESHOT);
+}
+
+std::shared_ptr<const Snapshot> Agent::TakeSnapshot() {
+  auto snapshot = std::make_shared<Snapshot>(observer_.Look({.ledger = *ledger_,
+                                                             .runtime = *runtime_,
+                                                             .fencer = *fencer_,
+                                                             .per_pod_metrics = config_.per_pod_metrics,
+                                                             .started = started_}));
+  fencer_->DrainFindings(ledger_->state());
+  snapshot->rejected = broken_;
+  for (const auto& [uid, rejection] : rejected_) snapshot->rejected.push_back(rejection);
+  snapshot->findings = findings_.List();
+  snapshot->finding_totals = findings_.totals();
+  return snapshot;
+}
+
+void Agent::NoteFinding(FindingView finding) {
+  const std::string text = Cat(finding.kind, ": ", finding.message);
+  if (findings_.Note(std::move(finding), UnixNow())) spdlog::warn("finding: {}", text);
+}
+
+void Agent::Complain(const std::string& what, const absl::Status& status) {
+  if (status.ok()) {
+    complaints_.erase(what);
+    return;
+  }
+  std::string text = status.ToString();
+  std::string& last = complaints_[what];
+  if (last == text) return;
+  spdlog::error("{}: {}", what, text);
+  last = std::move(text);
+}
+
+}  // namespace podfence

@@ -1,0 +1,24 @@
+#include <iostream>
+
+#include "agent/agent_command.h"
+#include "agent/commands/commands.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("Podfence: exclusive CPUs and memory for containers that are really exclusive.", "podfence");
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(36);
+  app.footer("Run `podfence COMMAND --help` for the flags and examples of a command.");
+  podfence::Invocation invocation{.out = std::cout, .err = std::cerr};
+  podfence::AddAgentCommand(app, invocation);
+  podfence::AddStatusCommand(app, invocation);
+  podfence::AddTopologyCommand(app, invocation);
+  podfence::AddReplayCommand(app, invocation);
+  podfence::AddVersionCommand(app, invocation);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // 0 for --help; every misuse is 2, whatever CLI11 numbers it.
+    return app.exit(error, std::cout, std::cerr) == 0 ? 0 : 2;
+  }
+  return invocation.exit_code;
+}
