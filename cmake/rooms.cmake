@@ -12,8 +12,9 @@ function(podfence_room name)
   endif()
 endfunction()
 
-# podfence_test(NAME DEPENDENCY…): the GoogleTest program unit_NAME of all sources in tests/unit/NAME, each test a
-# ctest test of its own label "unit".
+# podfence_test(NAME DEPENDENCY…): the GoogleTest program unit_NAME of all sources in tests/unit/NAME, a ctest test with
+# the label "unit"; in a build with sanitizers it is called sanitize_unit_NAME. The target unit_tests builds them all.
+add_custom_target(unit_tests)
 function(podfence_test name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/${name}/*.cpp)
   if(NOT sources)
@@ -23,6 +24,13 @@ function(podfence_test name)
   target_include_directories(unit_${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_definitions(unit_${name} PRIVATE PODFENCE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(unit_${name} PRIVATE ${ARGN} GTest::gtest GTest::gmock GTest::gtest_main)
-  add_test(NAME unit_${name} COMMAND unit_${name})
-  set_tests_properties(unit_${name} PROPERTIES LABELS unit)
+  add_dependencies(unit_tests unit_${name})
+  set(label unit)
+  set(test unit_${name})
+  if(PODFENCE_SANITIZE)
+    set(label sanitize)
+    set(test sanitize_unit_${name})
+  endif()
+  add_test(NAME ${test} COMMAND unit_${name})
+  set_tests_properties(${test} PROPERTIES LABELS ${label})
 endfunction()
