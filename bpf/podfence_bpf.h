@@ -40,7 +40,7 @@ enum {
   PODFENCE_MAX_DEPTH = 32,   /* levels of cgroups searched for a fence */
   PODFENCE_WAIT_BUCKETS = 22,
   PODFENCE_COMM_BYTES = 16,
-  PODFENCE_EVENT_INTERVAL_NS = 100000000, /* at most one finding a CPU in this time */
+  PODFENCE_EVENT_INTERVAL_MS = 100, /* at most one finding of a kind and CPU in this time */
 };
 
 /* Who owns a CPU. */
@@ -81,7 +81,7 @@ struct podfence_cpu {
   __u8 escaped;
   __u8 arrived; /* its wait is not counted yet */
   __u8 padding;
-  __u64 last_event_ns;
+  __u32 last_event_ms[2]; /* when an intrusion, an escape was last told of; the clock's low half */
   __u32 lost_events;
   __u32 suppressed_events;
   __u32 miscounted_runs;

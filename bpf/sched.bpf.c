@@ -90,8 +90,9 @@ static __noinline void report(struct podfence_cpu *run, struct task_struct *task
                               __u64 duration_ns) {
   struct podfence_seen key = {.generation = current_generation(), .pid = run->pid, .slot = slot, .kind = kind};
   if (bpf_map_lookup_elem(&seen, &key)) return;
-  __u64 now = bpf_ktime_get_ns();
-  if (now - run->last_event_ns < PODFENCE_EVENT_INTERVAL_NS) {
+  __u32 now_ms = bpf_ktime_get_ns() / 1000000;
+  __u32 *last_ms = kind == PODFENCE_EVENT_ESCAPE ? &run->last_event_ms[1] : &run->last_event_ms[0];
+  if (now_ms - *last_ms < PODFENCE_EVENT_INTERVAL_MS) {
     run->suppressed_events += 1;
     return;
   }
@@ -110,12 +111,12 @@ static __noinline void report(struct podfence_cpu *run, struct task_struct *task
   event->intruder_slot = run->slot;
   event->cpu = bpf_get_smp_processor_id();
   bpf_ringbuf_submit(event, 0);
-  run->last_event_ns = now;
+  *last_ms = now_ms;
   __u8 yes = 1;
   bpf_map_update_elem(&seen, &key, &yes, BPF_ANY);
 }
 
-/* Books the run that ends on this CPU. */
+/* Books the run that ends on this CPU. One that settle cuts before the scheduler booked anything is not told of yet. */
 static __always_inline void close_run(struct podfence_cpu *run, struct task_struct *task) {
   if (!run->slot && !run->victim) return;
   if (run->pid != (__u32)task->pid) { /* a switch was missed: the time belongs to nobody known */
@@ -130,7 +131,7 @@ static __always_inline void close_run(struct podfence_cpu *run, struct task_stru
     if (measure_wait && run->arrived) count_wait(run->slot, task->sched_info.run_delay - run->start_delay_ns);
     if (run->escaped) {
       own->escape_ns += ran_ns;
-      report(run, task, PODFENCE_EVENT_ESCAPE, run->slot, ran_ns);
+      if (ran_ns) report(run, task, PODFENCE_EVENT_ESCAPE, run->slot, ran_ns);
     }
   }
   if (run->victim) {
@@ -139,7 +140,8 @@ static __always_inline void close_run(struct podfence_cpu *run, struct task_stru
     if (!owner || class >= PODFENCE_FOREIGN_CLASSES) return;
     owner->foreign_ns[class] += ran_ns;
     owner->foreign_runs[class] += run->arrived;
-    if (class != PODFENCE_FOREIGN_BOUND_KTHREAD) report(run, task, PODFENCE_EVENT_INTRUSION, run->victim, ran_ns);
+    if (ran_ns && class != PODFENCE_FOREIGN_BOUND_KTHREAD)
+      report(run, task, PODFENCE_EVENT_INTRUSION, run->victim, ran_ns);
   }
 }
 

@@ -43,7 +43,7 @@ constexpr Member kMembers[] = {
     MEMBER(podfence_cpu, escaped),
     MEMBER(podfence_cpu, arrived),
     MEMBER(podfence_cpu, padding),
-    MEMBER(podfence_cpu, last_event_ns),
+    MEMBER(podfence_cpu, last_event_ms),
     MEMBER(podfence_cpu, lost_events),
     MEMBER(podfence_cpu, suppressed_events),
     MEMBER(podfence_cpu, miscounted_runs),

@@ -69,10 +69,10 @@ struct FenceObservation {
   uint64_t escape_ns = 0;                              // of it, outside its set
   std::array<uint64_t, kForeignClasses> foreign_ns{};  // exclusive: foreign time on its CPUs
   std::array<uint64_t, kForeignClasses> foreign_runs{};
-  WaitHistogram wait;
+  WaitHistogram wait = {};
   // Its own cgroup first, then every ancestor up to the child of the cgroup root; empty where the cpu controller is
   // not there, or the cgroup is gone.
-  std::vector<Bandwidth> bandwidth;
+  std::vector<Bandwidth> bandwidth = {};
   bool gone = false;  // no such cgroup any more; the counters stay
 };
 
@@ -85,7 +85,7 @@ struct Observation {
   uint64_t escape_ns = 0;
   std::array<uint64_t, kKernelFindingKinds> findings{};  // [KernelFindingKind], counted when found
   uint64_t lost_findings = 0;                            // the ring buffer was full
-  uint64_t suppressed_findings = 0;                      // held back by the rate limit of one a CPU and 100 ms
+  uint64_t suppressed_findings = 0;                      // held back: one of a kind and CPU in 100 ms is told
   uint64_t miscounted_switches = 0;                      // runs whose start the program did not see, not accounted
   uint64_t bandwidth_mismatches = 0;  // cpu.stat and the kernel's cfs_bandwidth disagreed (only where both are read)
   uint64_t generation = 0;            // how often expectations were switched
@@ -97,7 +97,7 @@ struct Probe {
   std::string hook;  // tp_btf/sched_switch, …
   std::string what;  // what it finds, for `podfence status`
   bool attached = false;
-  std::string reason;      // why not: the kernel's words; empty when attached
+  std::string reason = {};      // why not: the kernel's words; empty when attached
   uint64_t run_count = 0;  // 0 unless kernel.bpf_stats_enabled
   uint64_t run_time_ns = 0;
   uint64_t missed_runs = 0;

@@ -1,0 +1,380 @@
+// The programs on the kernel of the machine that builds: they must load, and count what these tests make happen in
+// cgroups of their own. No cgroup controllers are needed, since affinities move the tasks. What this kernel or this
+// user may not do is skipped.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "agent/cgroup/cgroup.h"
+#include "agent/core/text.h"
+#include "agent/verifier/layout.h"
+#include "agent/verifier/verifier.h"
+#include "bpf/drift.skel.h"
+#include "bpf/sched.skel.h"
+#include "bpf/throttle.skel.h"
+
+namespace podfence {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+// Where cgroup v2 is mounted: beside v1 hierarchies, or alone. Empty: nowhere.
+std::string CgroupRoot() {
+  for (const char* path : {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
+    if (std::filesystem::exists(std::string(path) + "/cgroup.controllers")) return path;
+  }
+  return "";
+}
+
+CpuSet AllowedCpus() {
+  cpu_set_t set;
+  CpuSet cpus;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.Add(cpu);
+  }
+  return cpus;
+}
+
+void Pin(pid_t pid, const CpuSet& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (int cpu : cpus) CPU_SET(cpu, &set);
+  ASSERT_EQ(sched_setaffinity(pid, sizeof(set), &set), 0);
+}
+
+constexpr uint64_t kMs = 1000000;
+
+// A child that spins, in a cgroup and on one CPU from its first instruction, until it goes out of scope.
+class Spinner {
+ public:
+  Spinner(const std::string& cgroup, int cpu) {
+    pid_ = fork();
+    if (pid_ != 0) return;
+    Pin(0, {cpu});
+    std::ofstream(cgroup + "/cgroup.procs") << "0" << std::flush;
+    const volatile bool forever = true;
+    while (forever) {
+    }
+  }
+  ~Spinner() { Stop(); }
+  Spinner(const Spinner&) = delete;
+  Spinner& operator=(const Spinner&) = delete;
+  void Stop() {
+    if (pid_ <= 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+  pid_t pid() const { return pid_; }
+
+  // CPU time it got so far.
+  uint64_t RanNs() const {
+    uint64_t ran_ns = 0;
+    std::ifstream("/proc/" + std::to_string(pid_) + "/schedstat") >> ran_ns;
+    return ran_ns;
+  }
+  // Waits until it got so much more: the machine may be busy with other things.
+  void AwaitRun(uint64_t ns) const {
+    const uint64_t goal = RanNs() + ns;
+    for (int i = 0; i < 3000 && RanNs() < goal; ++i) std::this_thread::sleep_for(10ms);
+    ASSERT_GE(RanNs(), goal) << "the spinner did not get its CPU time";
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+class KernelTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = CgroupRoot();
+    if (root_.empty()) GTEST_SKIP() << "no cgroup v2 hierarchy is mounted";
+    if (geteuid() != 0) GTEST_SKIP() << "loading BPF programs needs root";
+    allowed_ = AllowedCpus();
+    if (allowed_.size() < 2) GTEST_SKIP() << "needs two CPUs";
+    cpu_ = allowed_.First();
+    other_ = (allowed_ - CpuSet{cpu_}).First();
+    base_ = "podfence-test-" + std::to_string(getpid());
+    for (const char* below : {"", "/owner", "/owner/nested", "/sidecar", "/pause"}) {
+      std::error_code error;
+      if (!std::filesystem::create_directory(root_ + "/" + base_ + below, error) && error) {
+        GTEST_SKIP() << "cannot make cgroups in " << root_ << ": " << error.message();
+      }
+    }
+    auto started = Verifier::Start({.cgroup_root = root_, .max_fences = 16});
+    ASSERT_TRUE(started.ok()) << started.status();
+    verifier_ = *std::move(started);
+    for (const Probe& probe : verifier_->Probes().probes) {
+      if (probe.name == "sched_switch" && !probe.attached) {
+        GTEST_SKIP() << "the sched_switch program does not run here: " << probe.reason;
+      }
+    }
+  }
+
+  void TearDown() override {
+    verifier_.reset();
+    for (const char* below : {"/owner/nested", "/owner", "/sidecar", "/pause", ""}) Remove(base_ + below);
+  }
+
+  // The kernel takes a moment to let go of a cgroup whose last process was reaped.
+  void Remove(const std::string& cgroup) {
+    for (int i = 0; i < 100; ++i) {
+      if (rmdir((root_ + "/" + cgroup).c_str()) == 0 || errno == ENOENT) return;
+      std::this_thread::sleep_for(10ms);
+    }
+    ADD_FAILURE() << "cannot remove cgroup " << cgroup;
+  }
+
+  std::string Path(const std::string& name) const { return root_ + "/" + base_ + "/" + name; }
+  ExpectedFence Exclusive(const std::string& name, CpuSet cpus) const {
+    return {.cgroup = base_ + "/" + name,
+            .kind = FenceKind::kExclusive,
+            .cpus = std::move(cpus),
+            .pod = "uid-1",
+            .container = name};
+  }
+  ExpectedFence Shared(const std::string& name, CpuSet cpus, std::string pod = "uid-1") const {
+    ExpectedFence fence = Exclusive(name, std::move(cpus));
+    fence.kind = FenceKind::kShared;
+    fence.pod = std::move(pod);
+    return fence;
+  }
+  Observation Read() {
+    absl::StatusOr<Observation> observation = verifier_->Read();
+    EXPECT_TRUE(observation.ok()) << observation.status();
+    return observation.ok() ? *observation : Observation{};
+  }
+  uint64_t Foreign(const Observation& observation, ForeignClass foreign) {
+    return observation.fences.at(0).foreign_ns.at(static_cast<size_t>(foreign));
+  }
+
+  std::string root_;
+  std::string base_;
+  CpuSet allowed_;
+  int cpu_ = 0;
+  int other_ = 0;
+  std::unique_ptr<Verifier> verifier_;
+};
+
+TEST(LayoutTest, TheProgramsKnowTheStructsAsTheAgentDoes) {
+  int compared = 0;
+  podfence_sched* sched = podfence_sched__open();
+  podfence_drift* drift = podfence_drift__open();
+  podfence_throttle* throttle = podfence_throttle__open();
+  for (const bpf_object* object : {sched->obj, drift->obj, throttle->obj}) {
+    absl::StatusOr<int> structs = CheckLayout(bpf_object__btf(object));
+    ASSERT_TRUE(structs.ok()) << structs.status();
+    compared += *structs;
+  }
+  // sched all but the bandwidth record; drift what the tables need, and the event; throttle its record.
+  EXPECT_EQ(compared, 9 + 4 + 1);
+  podfence_sched__destroy(sched);
+  podfence_drift__destroy(drift);
+  podfence_throttle__destroy(throttle);
+}
+
+TEST(LayoutTest, AMemberInAnotherPlaceIsNamed) {
+  btf* types = btf__new_empty();
+  const int u32 = btf__add_int(types, "unsigned int", 4, 0);
+  btf__add_struct(types, "podfence_owner", 8);
+  btf__add_field(types, "slot", u32, 32, 0);
+  btf__add_field(types, "pod", u32, 0, 0);
+  const absl::StatusOr<int> structs = CheckLayout(types);
+  EXPECT_TRUE(absl::IsFailedPrecondition(structs.status()));
+  EXPECT_THAT(std::string(structs.status().message()), HasSubstr("podfence_owner, member slot"));
+  btf__free(types);
+}
+
+TEST_F(KernelTest, EveryProbeRunsOrSaysWhyNot) {
+  for (const Probe& probe : verifier_->Probes().probes) {
+    printf("%-18s %-30s %s\n", probe.name.c_str(), probe.hook.c_str(),
+           probe.attached ? "attached" : probe.reason.c_str());
+    EXPECT_NE(probe.attached, !probe.reason.empty()) << probe.name;
+  }
+}
+
+TEST_F(KernelTest, CountsAnotherContainerOnAnExclusiveCpu) {
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_}), Shared("sidecar", {other_}, "uid-2")}}).ok());
+  Spinner spinner(Path("sidecar"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  const Observation now = Read();
+  EXPECT_GT(Foreign(now, ForeignClass::kContainer), 40 * kMs);
+  EXPECT_LE(Foreign(now, ForeignClass::kContainer), spinner.RanNs());
+  EXPECT_GT(now.fences[1].escape_ns, 40 * kMs) << "the sidecar also left its own set";
+  EXPECT_EQ(now.fences[0].cpu_ns, 0U) << "nobody ran in the owner's cgroup";
+
+  bool intrusion = false;
+  bool escape = false;
+  for (const KernelFinding& finding : verifier_->Poll()) {
+    if (finding.pid != spinner.pid()) continue;
+    intrusion |= finding.kind == KernelFindingKind::kIntrusion && finding.foreign == ForeignClass::kContainer &&
+                 finding.cpu == cpu_ && finding.container == "owner";
+    escape |= finding.kind == KernelFindingKind::kEscape && finding.container == "sidecar";
+  }
+  EXPECT_TRUE(escape);
+  EXPECT_TRUE(intrusion);
+}
+
+TEST_F(KernelTest, CountsAHostProcessOnAnExclusiveCpuAndTellsTheLoop) {
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_})}}).ok());
+  Spinner spinner(root_, cpu_);
+  pollfd waiting{.fd = verifier_->fd(), .events = POLLIN, .revents = 0};
+  std::map<pid_t, KernelFinding> found;
+  for (int i = 0; i < 20 && !found.contains(spinner.pid()); ++i) {
+    Read();
+    if (poll(&waiting, 1, 100) != 1) continue;
+    for (const KernelFinding& finding : verifier_->Poll()) found[finding.pid] = finding;
+  }
+  ASSERT_TRUE(found.contains(spinner.pid()));
+  const KernelFinding& finding = found[spinner.pid()];
+  EXPECT_EQ(finding.kind, KernelFindingKind::kIntrusion);
+  EXPECT_EQ(finding.foreign, ForeignClass::kHost);
+  EXPECT_EQ(finding.cpu, cpu_);
+  EXPECT_GT(finding.duration_ns, 0U);
+  EXPECT_GT(Foreign(Read(), ForeignClass::kHost), 0U);
+}
+
+TEST_F(KernelTest, CountsThePodsOwnPauseApart) {
+  ExpectedFence pause = Shared("pause", {});
+  pause.kind = FenceKind::kPause;
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_}), pause}}).ok());
+  Spinner spinner(Path("pause"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  const Observation now = Read();
+  EXPECT_GT(Foreign(now, ForeignClass::kPause), 40 * kMs);
+  EXPECT_EQ(Foreign(now, ForeignClass::kContainer), 0U);
+}
+
+TEST_F(KernelTest, TheOwnersWholeSubtreeIsAtHome) {
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_})}}).ok());
+  Spinner spinner(Path("owner/nested"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  const Observation now = Read();
+  EXPECT_GT(now.fences[0].cpu_ns, 40 * kMs);
+  EXPECT_EQ(now.fences[0].escape_ns, 0U);
+  EXPECT_EQ(Foreign(now, ForeignClass::kContainer), 0U);
+  EXPECT_GT(now.fences[0].wait.Count(), 0U);
+}
+
+TEST_F(KernelTest, CpuTimeIsTheSchedulersOwn) {
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_})}}).ok());
+  Spinner spinner(Path("owner"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  const Observation now = Read();
+  const uint64_t ran_ns = spinner.RanNs();
+  // The spinner ran a little before it came into the cgroup, and since the reading.
+  EXPECT_LE(now.fences[0].cpu_ns, ran_ns);
+  EXPECT_GT(now.fences[0].cpu_ns + 50 * kMs, ran_ns);
+}
+
+TEST_F(KernelTest, CountersNeverFallWhenExpectationsChange) {
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_})}}).ok());
+  Spinner spinner(Path("sidecar"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  const Observation before = Read();
+  const uint64_t host = before.foreign_ns[static_cast<size_t>(ForeignClass::kHost)];
+  EXPECT_GT(host, 40 * kMs) << "an unknown cgroup counts as the host's";
+
+  // The same task, judged from now on by other fences: at home.
+  ASSERT_TRUE(verifier_->Expect({{Shared("sidecar", {cpu_})}}).ok());
+  const Observation settled = Read();
+  spinner.AwaitRun(60 * kMs);
+  const Observation after = Read();
+  EXPECT_GE(settled.foreign_ns[static_cast<size_t>(ForeignClass::kHost)], host);
+  EXPECT_EQ(after.foreign_ns, settled.foreign_ns) << "nobody owns the CPU any more";
+  EXPECT_GT(after.fences[0].cpu_ns, 40 * kMs);
+  EXPECT_EQ(after.escape_ns, 0U);
+  EXPECT_EQ(after.generation, 2U);
+}
+
+TEST_F(KernelTest, SwitchingFencesBackAndForthRaisesNoFalseAlarm) {
+  Spinner spinner(Path("owner"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  for (int i = 0; i < 100; ++i) {
+    const CpuSet cpus = i % 2 == 0 ? CpuSet{cpu_} : CpuSet{cpu_, other_};
+    ASSERT_TRUE(verifier_->Expect({{Shared("sidecar", {other_}), Shared("owner", cpus)}}).ok());
+  }
+  const Observation now = Read();
+  EXPECT_EQ(now.escape_ns, 0U);
+  EXPECT_EQ(now.miscounted_switches, 0U);
+}
+
+TEST_F(KernelTest, TheSweepNamesAnAffinityBeyondTheFence) {
+  ASSERT_TRUE(verifier_->Expect({{Shared("sidecar", {cpu_})}}).ok());
+  Spinner spinner(Path("sidecar"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  absl::Status swept = verifier_->Sweep();
+  if (absl::IsUnavailable(swept)) GTEST_SKIP() << swept;
+  ASSERT_TRUE(swept.ok()) << swept;
+  EXPECT_EQ(Read().findings[static_cast<size_t>(KernelFindingKind::kDrift)], 0U);
+  Pin(spinner.pid(), {cpu_, other_});
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(verifier_->Sweep().ok());
+  int named = 0;
+  for (const KernelFinding& finding : verifier_->Poll()) {
+    if (finding.kind == KernelFindingKind::kDrift && finding.pid == spinner.pid() && finding.by_pid == 0) ++named;
+  }
+  EXPECT_EQ(named, 1) << "found at the first sweep, told once";
+}
+
+TEST_F(KernelTest, AFenceWithoutItsCgroupIsObservedAsGone) {
+  ExpectedFence fence = Exclusive("nowhere", {cpu_});
+  ExpectedFence other = Shared("sidecar", {other_});
+  other.cgroup_id = ~uint64_t{0};  // the directory there is another one by now
+  ASSERT_TRUE(verifier_->Expect({{fence, other}}).ok());
+  Spinner spinner(Path("sidecar"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  const Observation now = Read();
+  EXPECT_TRUE(now.fences[0].gone);
+  EXPECT_TRUE(now.fences[1].gone);
+  EXPECT_GT(Foreign(now, ForeignClass::kHost), 40 * kMs) << "its CPUs are still its own";
+}
+
+TEST_F(KernelTest, AnErrorLeavesTheOldExpectationsInForce) {
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_})}}).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(verifier_->Expect({{Exclusive("sidecar", {CpuSet::kMaxCpu})}})));
+  Expectations many;
+  for (int i = 0; i < 17; ++i) many.fences.push_back(Shared("c" + std::to_string(i), {cpu_}));
+  EXPECT_TRUE(absl::IsResourceExhausted(verifier_->Expect(many)));
+  const Observation now = Read();
+  ASSERT_EQ(now.fences.size(), 1U);
+  EXPECT_EQ(now.fences[0].fence.container, "owner");
+  EXPECT_EQ(now.generation, 1U);
+}
+
+// A user without rights gets a verifier all the same, that says why it sees little.
+TEST_F(KernelTest, WithoutTheRightToLoadItRunsDegraded) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (syscall(SYS_setuid, 65534) != 0) _exit(3);
+    auto started = Verifier::Start({.cgroup_root = root_, .max_fences = 16});
+    if (!started.ok()) _exit(4);
+    for (const Probe& probe : (*started)->Probes().probes) {
+      if (probe.attached || probe.reason.empty()) _exit(5);
+    }
+    if ((*started)->fd() != -1 || !(*started)->Expect({{Exclusive("owner", {cpu_})}}).ok()) _exit(6);
+    absl::StatusOr<Observation> observation = (*started)->Read();
+    if (!observation.ok() || observation->kernel_counted || observation->fences.size() != 1) _exit(7);
+    if (!absl::IsUnavailable((*started)->Sweep())) _exit(8);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+}  // namespace
+}  // namespace podfence
