@@ -1,0 +1,180 @@
+#include "agent/enforcer/enforcer.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/unit/cgroup/cgroup_tree.h"
+#include "tests/unit/enforcer/pods.h"
+
+namespace podfence {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::Field;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+// A machine of 24 CPUs in 2 NUMA nodes.
+Machine Node() {
+  Machine machine;
+  for (int node = 0; node < 2; ++node) {
+    NumaNode numa;
+    numa.id = node;
+    numa.memory = uint64_t{24} << 30;
+    numa.distances = {10, 21};
+    for (int cpu = node * 12; cpu < node * 12 + 12; ++cpu) numa.cores.push_back({node, std::nullopt, {cpu}});
+    machine.nodes.push_back(numa);
+  }
+  return machine;
+}
+
+// A cgroup as the kernel makes it, with its effective set showing what was written.
+TreeEntry FakeCgroup(const std::string& name, const std::string& cpus, std::vector<TreeEntry> children = {}) {
+  std::vector<TreeEntry> entries = {File("cpuset.cpus", cpus),
+                                    Link("cpuset.cpus.effective", "cpuset.cpus"),
+                                    File("cpuset.mems", ""),
+                                    File("cpu.max", "max 100000"),
+                                    File("cpu.weight", "100"),
+                                    File("memory.max", "max"),
+                                    File("cgroup.events", "populated 1"),
+                                    File("cgroup.controllers", "cpuset cpu memory"),
+                                    File("cgroup.subtree_control", "cpuset cpu memory")};
+  entries.insert(entries.end(), children.begin(), children.end());
+  return Dir(name, std::move(entries));
+}
+
+class EnforcerTest : public testing::Test {
+ protected:
+  EnforcerTest() { enforcer_.emplace(Make()); }
+  Enforcer Make() {
+    EnforcerOptions options;
+    options.reserved = CpuSet{0};
+    absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), options);
+    EXPECT_TRUE(enforcer.ok()) << enforcer.status();
+    EXPECT_EQ(enforcer->Prepare(), absl::OkStatus());
+    return *std::move(enforcer);
+  }
+  EnforceReport Apply(const NodeState& state) {
+    absl::StatusOr<EnforceReport> report = enforcer_->Apply(state);
+    EXPECT_TRUE(report.ok()) << report.status();
+    return *std::move(report);
+  }
+
+  CgroupTree tree_{
+      {File("cgroup.controllers", "cpuset cpu memory"), File("cgroup.subtree_control", "cpuset cpu memory"),
+       File("cpuset.cpus.effective", "0-23"),
+       FakeCgroup("podfence", "",
+                  {FakeCgroup("podml", "",
+                              {FakeCgroup("ml-training", "0-23"), FakeCgroup("service-mesh-sidecar", "0-23")})})}};
+  std::optional<Enforcer> enforcer_;
+};
+
+TEST_F(EnforcerTest, BringsEveryFileToTheDecision) {
+  const EnforceReport report = Apply(StateOf("0,4-23", {MlWorkload()}));
+  EXPECT_EQ(tree_.Get("podfence/podml/ml-training/cpuset.cpus"), "1-3");
+  EXPECT_EQ(tree_.Get("podfence/podml/ml-training/cpuset.mems"), "0");
+  EXPECT_EQ(tree_.Get("podfence/podml/ml-training/memory.max"), "6442450944");
+  EXPECT_EQ(tree_.Get("podfence/podml/service-mesh-sidecar/cpuset.cpus"), "0,4-23");
+  EXPECT_EQ(tree_.Get("podfence/podml/service-mesh-sidecar/cpu.max"), "100000 100000");
+  EXPECT_EQ(tree_.Get("podfence/podml/cpu.max"), "max 100000");
+  EXPECT_EQ(tree_.Get("podfence/cpuset.cpus"), "");
+  EXPECT_THAT(report.findings, IsEmpty());
+  EXPECT_EQ(report.live.size(), 4u);
+  EXPECT_GT(report.writes, 0);
+  EXPECT_EQ(Apply(StateOf("0,4-23", {MlWorkload()})).writes, 0) << "a second pass has nothing to do";
+}
+
+TEST_F(EnforcerTest, DriftIsNamedAndRepaired) {
+  const NodeState state = StateOf("0,4-23", {MlWorkload()});
+  Apply(state);
+  tree_.Set("podfence/podml/service-mesh-sidecar/cpuset.cpus", "0-23");
+  tree_.Set("podfence/podml/cpu.max", "400000 100000");
+  tree_.Set("podfence/podml/ml-training/cpuset.mems", "0-1");
+  const absl::StatusOr<EnforceReport> report = enforcer_->Reconcile(state);
+  ASSERT_TRUE(report.ok());
+  const auto drift = [](const std::string& container, const std::string& file, const std::string& expected,
+                        const std::string& found) {
+    return AllOf(Field(&Finding::kind, FindingKind::kDrift), Field(&Finding::pod, "ml"),
+                 Field(&Finding::container, container), Field(&Finding::file, file),
+                 Field(&Finding::expected, expected), Field(&Finding::found, found), Field(&Finding::repaired, true));
+  };
+  EXPECT_THAT(report->findings, UnorderedElementsAre(drift("service-mesh-sidecar", "cpuset.cpus", "0,4-23", "0-23"),
+                                                     drift("", "cpu.max", "max 100000", "400000 100000"),
+                                                     drift("ml-training", "cpuset.mems", "0", "0-1")));
+  EXPECT_THAT(report->findings[0].message, HasSubstr(tree_.path() + "/podfence/podml"));
+  EXPECT_EQ(tree_.Get("podfence/podml/service-mesh-sidecar/cpuset.cpus"), "0,4-23");
+  EXPECT_EQ(tree_.Get("podfence/podml/cpu.max"), "max 100000");
+  EXPECT_EQ(tree_.Get("podfence/podml/ml-training/cpuset.mems"), "0");
+  EXPECT_THAT(enforcer_->Reconcile(state)->findings, IsEmpty());
+}
+
+TEST_F(EnforcerTest, ANewDecisionIsNoDrift) {
+  Apply(StateOf("0,4-23", {MlWorkload()}));
+  const EnforceReport report = Apply(StateOf("0,4-11,20-23", {MlWorkload(), Database()}));
+  EXPECT_THAT(report.findings, IsEmpty());
+  EXPECT_EQ(tree_.Get("podfence/podml/service-mesh-sidecar/cpuset.cpus"), "0,4-11,20-23");
+}
+
+TEST_F(EnforcerTest, WhatANewAgentFindsIsNoDrift) {
+  tree_.Set("podfence/podml/ml-training/cpuset.cpus", "5");
+  enforcer_.emplace(Make());
+  EXPECT_THAT(Apply(StateOf("0,4-23", {MlWorkload()})).findings, IsEmpty());
+  EXPECT_EQ(tree_.Get("podfence/podml/ml-training/cpuset.cpus"), "1-3");
+}
+
+// The effective set that cannot be brought down: a file of its own beside cpuset.cpus.
+TEST_F(EnforcerTest, AnOwnerGetsNothingWhileASharedCgroupStays) {
+  tree_.Remove("podfence/podml/service-mesh-sidecar/cpuset.cpus.effective");
+  tree_.Set("podfence/podml/service-mesh-sidecar/cpuset.cpus.effective", "0-23");
+  tree_.Set("podfence/podml/ml-training/cpuset.cpus", "5");
+  const NodeState state = StateOf("0,4-23", {MlWorkload()});
+  const EnforceReport report = Apply(state);
+  EXPECT_THAT(report.findings,
+              testing::Contains(AllOf(Field(&Finding::kind, FindingKind::kStillShared),
+                                      Field(&Finding::container, "service-mesh-sidecar"),
+                                      Field(&Finding::message, HasSubstr("CPUs 1-3 are another's own")))));
+  EXPECT_EQ(tree_.Get("podfence/podml/ml-training/cpuset.cpus"), "5");
+  const absl::Status start = enforcer_->CreateContainerCgroup(state, "ml", "ml-training").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(start));
+  EXPECT_THAT(std::string(start.message()), HasSubstr("service-mesh-sidecar can still run on CPUs 1-3"));
+}
+
+TEST_F(EnforcerTest, AnUnknownCgroupWithProcessesIsHeldInTheNodePool) {
+  tree_.Add(tree_.path() + "/podfence", {FakeCgroup("podgone", ""), FakeCgroup("podempty", "")});
+  tree_.Set("podfence/podempty/cgroup.events", "populated 0");
+  const EnforceReport report = Apply(StateOf("0,4-23", {MlWorkload()}));
+  EXPECT_THAT(report.findings, ElementsAre(Field(&Finding::kind, FindingKind::kUnknownCgroup)));
+  EXPECT_EQ(tree_.Get("podfence/podgone/cpuset.cpus"), "0,4-23");
+  EXPECT_EQ(tree_.Get("podfence/podempty/cpuset.cpus"), "");
+}
+
+TEST_F(EnforcerTest, AQuotaAboveIsAFinding) {
+  tree_.Set("cpu.max", "800000 100000");
+  EXPECT_THAT(
+      Apply(StateOf("0,4-23", {MlWorkload()})).findings,
+      ElementsAre(AllOf(Field(&Finding::kind, FindingKind::kQuotaAbove), Field(&Finding::found, "800000 100000"))));
+}
+
+TEST_F(EnforcerTest, WhatCannotBeReadIsNoEmptyAnswer) {
+  tree_.Set("podfence/podml/ml-training/cpu.max", "nonsense");
+  EXPECT_TRUE(absl::IsDataLoss(enforcer_->Apply(StateOf("0,4-23", {MlWorkload()})).status()));
+}
+
+TEST_F(EnforcerTest, NothingBeforePrepare) {
+  absl::StatusOr<Enforcer> fresh = Enforcer::Create(tree_.path(), Node(), {});
+  ASSERT_TRUE(fresh.ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(fresh->Apply({}).status()));
+}
+
+TEST_F(EnforcerTest, FindsContainersAndPods) {
+  const NodeState state = StateOf("0,4-23", {MlWorkload(), Database()});
+  EXPECT_EQ(enforcer_->FindContainerCgroup(state, "ml", "ml-training")->path(),
+            tree_.path() + "/podfence/podml/ml-training");
+  EXPECT_TRUE(absl::IsNotFound(enforcer_->FindContainerCgroup(state, "db", "database").status()));
+  EXPECT_TRUE(absl::IsNotFound(enforcer_->FindContainerCgroup(state, "ml", "none").status()));
+  EXPECT_THAT(*enforcer_->PodsWithCgroups(), ElementsAre("ml"));
+}
+
+}  // namespace
+}  // namespace podfence
