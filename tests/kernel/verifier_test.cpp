@@ -1,0 +1,292 @@
+// The verifier on a kernel that takes all its probes, with the cgroup controllers that make throttling and cpusets.
+#include "agent/verifier/verifier.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <list>
+#include <string>
+#include <thread>
+
+namespace podfence {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+constexpr char kRoot[] = "/sys/fs/cgroup";
+constexpr uint64_t kMs = 1000000;
+
+void WriteFile(const std::string& path, const std::string& value) {
+  std::ofstream file(path);
+  file << value << std::flush;
+  ASSERT_TRUE(file.good()) << "cannot write " << value << " to " << path;
+}
+
+int SetAffinity(pid_t pid, const CpuSet& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (int cpu : cpus) CPU_SET(cpu, &set);
+  return sched_setaffinity(pid, sizeof(set), &set);
+}
+
+// Runs `work` in another process, as somebody outside the agent would, and gives that process's id.
+pid_t FromOutside(const std::function<void()>& work) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    work();
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return pid;
+}
+
+class VerifierTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* cgroup : {"test", "test/pod1", "test/pod1/exclusive", "test/pod1/sidecar", "test/host"}) {
+      std::filesystem::create_directory(Path(cgroup));
+      if (std::string(cgroup) == "test" || std::string(cgroup) == "test/pod1") {
+        WriteFile(Path(cgroup) + "/cgroup.subtree_control", "+cpu +cpuset");
+      }
+    }
+    // The rest of the guest stays on the first core.
+    WriteFile(Path("init.scope") + "/cpuset.cpus", "0-1");
+    WriteFile(Path("test/pod1/exclusive") + "/cpuset.cpus", "4-5");
+    WriteFile(Path("test/pod1/sidecar") + "/cpuset.cpus", "6");
+    absl::StatusOr<std::unique_ptr<Verifier>> started = Verifier::Start({.cgroup_root = kRoot, .max_fences = 64});
+    ASSERT_TRUE(started.ok()) << started.status();
+    verifier_ = *std::move(started);
+    ASSERT_TRUE(verifier_->Expect(Expected()).ok());
+  }
+
+  void TearDown() override {
+    verifier_.reset();
+    for (pid_t pid : children_) {
+      kill(pid, SIGKILL);
+      waitpid(pid, nullptr, 0);
+    }
+    for (const char* cgroup : {"test/pod1/exclusive", "test/pod1/sidecar", "test/pod1", "test/host", "test"}) {
+      for (int i = 0; i < 100 && rmdir(Path(cgroup).c_str()) != 0; ++i) std::this_thread::sleep_for(20ms);
+    }
+    WriteFile(Path("init.scope") + "/cpuset.cpus", "\n");
+  }
+
+  static std::string Path(const std::string& cgroup) { return std::string(kRoot) + "/" + cgroup; }
+
+  static Expectations Expected() {
+    return {{{.cgroup = "test/pod1/exclusive",
+              .kind = FenceKind::kExclusive,
+              .cpus = {4, 5},
+              .pod = "uid-1",
+              .container = "exclusive"},
+             {.cgroup = "test/pod1/sidecar",
+              .kind = FenceKind::kShared,
+              .cpus = {6},
+              .pod = "uid-1",
+              .container = "sidecar"}}};
+  }
+
+  // A process that spins in a cgroup, at home there from its first loop on.
+  pid_t Spin(const std::string& cgroup) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      std::ofstream(Path(cgroup) + "/cgroup.procs") << "0" << std::flush;
+      const volatile bool forever = true;
+      while (forever) {
+      }
+    }
+    children_.push_back(pid);
+    return pid;
+  }
+
+  Observation Read() {
+    absl::StatusOr<Observation> observation = verifier_->Read();
+    EXPECT_TRUE(observation.ok()) << observation.status();
+    return observation.ok() ? *observation : Observation{};
+  }
+
+  // What was found of one kind; all findings are printed for the log.
+  std::vector<KernelFinding> Poll(KernelFindingKind kind) {
+    std::vector<KernelFinding> found;
+    for (KernelFinding& finding : verifier_->Poll()) {
+      printf("found: %s\n", finding.message.c_str());
+      if (finding.kind == kind) found.push_back(std::move(finding));
+    }
+    return found;
+  }
+
+  bool Attached(const std::string& name) {
+    for (const Probe& probe : verifier_->Probes().probes) {
+      if (probe.name == name) return probe.attached;
+    }
+    return false;
+  }
+
+  std::list<pid_t> children_;
+  std::unique_ptr<Verifier> verifier_;
+};
+
+TEST_F(VerifierTest, EveryProbeAttaches) {
+  for (const Probe& probe : verifier_->Probes().probes) {
+    printf("%-18s %-30s %s\n", probe.name.c_str(), probe.hook.c_str(),
+           probe.attached ? "attached" : probe.reason.c_str());
+    EXPECT_TRUE(probe.attached) << probe.name << ": " << probe.reason;
+  }
+}
+
+TEST_F(VerifierTest, AKeptFenceIsAllAtHome) {
+  Spin("test/pod1/exclusive");
+  Spin("test/pod1/exclusive");
+  Spin("test/pod1/sidecar");
+  std::this_thread::sleep_for(500ms);
+  const auto start = std::chrono::steady_clock::now();
+  const Observation before = Read();
+  std::this_thread::sleep_for(3s);
+  const Observation after = Read();
+  const std::chrono::duration<double, std::nano> window = std::chrono::steady_clock::now() - start;
+
+  const double got = static_cast<double>(after.fences[0].cpu_ns - before.fences[0].cpu_ns) / window.count();
+  printf("the exclusive container got %.3f of its 2 CPUs\n", got);
+  EXPECT_GT(got, 2 * 0.95);
+  EXPECT_LT(got, 2 * 1.05);
+  for (ForeignClass foreign : {ForeignClass::kContainer, ForeignClass::kHost, ForeignClass::kPause}) {
+    EXPECT_EQ(after.fences[0].foreign_ns[static_cast<size_t>(foreign)], 0U) << ForeignClassName(foreign);
+  }
+  EXPECT_EQ(after.escape_ns, 0U);
+  EXPECT_EQ(after.miscounted_switches, 0U);
+  EXPECT_EQ(after.bandwidth_mismatches, 0U);
+  EXPECT_THAT(Poll(KernelFindingKind::kIntrusion), testing::IsEmpty());
+  // The cgroup's own account is the same.
+  ASSERT_FALSE(after.fences[0].bandwidth.empty());
+  const double usage =
+      static_cast<double>(after.fences[0].bandwidth[0].usage_ns - before.fences[0].bandwidth[0].usage_ns);
+  EXPECT_NEAR(usage / window.count(), got, 0.1);
+}
+
+TEST_F(VerifierTest, AProcessMovedOntoAnExclusiveCpuIsFound) {
+  const pid_t intruder = Spin("test/host");
+  ASSERT_EQ(SetAffinity(intruder, {5}), 0);
+  std::this_thread::sleep_for(500ms);
+  const Observation now = Read();
+  EXPECT_GT(now.fences[0].foreign_ns[static_cast<size_t>(ForeignClass::kHost)], 100 * kMs);
+  const std::vector<KernelFinding> found = Poll(KernelFindingKind::kIntrusion);
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].pid, intruder);
+  EXPECT_EQ(found[0].cpu, 5);
+  EXPECT_EQ(found[0].container, "exclusive");
+}
+
+TEST_F(VerifierTest, ThrottlingThroughThePodsCgroupIsFoundAndNamed) {
+  Spin("test/pod1/exclusive");
+  Read();
+  FromOutside([] { std::ofstream(Path("test/pod1") + "/cpu.max") << "20000 100000" << std::flush; });
+  std::this_thread::sleep_for(1500ms);
+  const Observation now = Read();
+  ASSERT_EQ(now.fences[0].bandwidth.size(), 3U) << "itself, the pod, and the cgroup above";
+  EXPECT_EQ(now.fences[0].bandwidth[0].throttled_periods, 0U) << "its own cgroup knows nothing of it";
+  EXPECT_EQ(now.fences[0].bandwidth[1].cgroup, "test/pod1");
+  EXPECT_EQ(now.fences[0].bandwidth[1].quota_us, 20000U);
+  EXPECT_GT(now.fences[0].bandwidth[1].throttled_periods, 3U);
+  EXPECT_GT(now.fences[0].bandwidth[1].throttled_ns, 100 * kMs);
+  EXPECT_EQ(now.bandwidth_mismatches, 0U) << "cpu.stat and the scheduler say the same";
+
+  bool throttled = false;
+  bool quota = false;
+  for (const KernelFinding& finding : verifier_->Poll()) {
+    printf("found: %s\n", finding.message.c_str());
+    throttled |= finding.kind == KernelFindingKind::kThrottling && finding.cgroup == "test/pod1" &&
+                 finding.container == "exclusive";
+    quota |= finding.kind == KernelFindingKind::kDrift && finding.cgroup == "test/pod1";
+  }
+  EXPECT_TRUE(throttled);
+  EXPECT_TRUE(quota);
+
+  WriteFile(Path("test/pod1") + "/cpu.max", "max");
+  std::this_thread::sleep_for(300ms);
+  Read();
+  Poll(KernelFindingKind::kThrottling);
+  std::this_thread::sleep_for(500ms);
+  Read();
+  EXPECT_THAT(Poll(KernelFindingKind::kThrottling), testing::IsEmpty()) << "nothing new once the quota is gone";
+}
+
+TEST_F(VerifierTest, TheSchedulersAccountIsThatOfCpuStatWhileItThrottles) {
+  for (int i = 0; i < 3; ++i) Spin("test/pod1/exclusive");
+  WriteFile(Path("test/pod1/exclusive") + "/cpu.max", "30000 50000");
+  WriteFile(Path("test/pod1") + "/cpu.max", "50000 100000");
+  for (int i = 0; i < 50; ++i) {
+    std::this_thread::sleep_for(20ms);
+    EXPECT_EQ(Read().bandwidth_mismatches, 0U);
+  }
+  EXPECT_GT(Read().fences[0].bandwidth[1].throttled_periods, 0U);
+}
+
+TEST_F(VerifierTest, AnAffinityWidenedFromOutsideIsNamedWithWhoDidIt) {
+  if (!Attached("affinity_request")) GTEST_SKIP() << "affinity_request does not attach on this kernel";
+  const pid_t task = Spin("test/pod1/exclusive");
+  std::this_thread::sleep_for(100ms);
+  const pid_t by = FromOutside([&] { SetAffinity(task, {4, 5, 6, 7}); });
+  const std::vector<KernelFinding> found = Poll(KernelFindingKind::kDrift);
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].pid, task);
+  EXPECT_EQ(found[0].by_pid, by);
+  EXPECT_EQ(found[0].container, "exclusive");
+
+  FromOutside([&] { SetAffinity(task, {4}); });
+  EXPECT_THAT(Poll(KernelFindingKind::kDrift), testing::IsEmpty()) << "narrower is not beyond";
+}
+
+TEST_F(VerifierTest, ACpusetWidenedFromOutsideIsNamedWithWhoDidIt) {
+  const pid_t task = Spin("test/pod1/sidecar");
+  std::this_thread::sleep_for(100ms);
+  const pid_t by =
+      FromOutside([] { std::ofstream(Path("test/pod1/sidecar") + "/cpuset.cpus") << "6-9" << std::flush; });
+  if (Attached("affinity_change")) {
+    const std::vector<KernelFinding> found = Poll(KernelFindingKind::kDrift);
+    ASSERT_FALSE(found.empty());
+    EXPECT_EQ(found[0].pid, task);
+    EXPECT_EQ(found[0].by_pid, by);
+  }
+  ASSERT_TRUE(verifier_->Sweep().ok());
+  const std::vector<KernelFinding> swept = Poll(KernelFindingKind::kDrift);
+  ASSERT_EQ(swept.size(), 1U);
+  EXPECT_EQ(swept[0].pid, task);
+  EXPECT_EQ(swept[0].by_pid, 0);
+}
+
+TEST_F(VerifierTest, HandingACpuOverRaisesNoAlarm) {
+  Spin("test/pod1/exclusive");
+  Spin("test/pod1/sidecar");
+  std::this_thread::sleep_for(200ms);
+  for (int i = 0; i < 20; ++i) {
+    // CPU 7 goes from the pool to the exclusive container and back, in the order that the enforcer keeps.
+    Expectations wider = Expected();
+    wider.fences[1].cpus = {6, 7};
+    ASSERT_TRUE(verifier_->Expect(wider).ok());
+    WriteFile(Path("test/pod1/sidecar") + "/cpuset.cpus", "6-7");
+    WriteFile(Path("test/pod1/sidecar") + "/cpuset.cpus", "6");
+    Expectations handed = Expected();
+    handed.fences[0].cpus = {4, 5, 7};
+    ASSERT_TRUE(verifier_->Expect(handed).ok());
+    WriteFile(Path("test/pod1/exclusive") + "/cpuset.cpus", "4-5,7");
+    WriteFile(Path("test/pod1/exclusive") + "/cpuset.cpus", "4-5");
+  }
+  const Observation now = Read();
+  EXPECT_EQ(now.foreign_ns[static_cast<size_t>(ForeignClass::kContainer)], 0U);
+  EXPECT_EQ(now.escape_ns, 0U);
+  EXPECT_THAT(verifier_->Poll(), testing::IsEmpty());
+}
+
+}  // namespace
+}  // namespace podfence
