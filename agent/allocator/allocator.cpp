@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "agent/allocator/admit.h"
 #include "agent/allocator/explain.h"
+#include "agent/allocator/validate.h"
 #include "agent/core/text.h"
 
 namespace podfence {
@@ -45,12 +46,26 @@ StateChange ReleaseAll(const Managers& managers, Draft draft) {
   return change;
 }
 
+Rejection Violated(const Pod& pod, const absl::Status& violation) {
+  Rejection rejection;
+  rejection.reason = kInvariantViolation;
+  rejection.message =
+      Cat("pod ", pod.FullName(), " is refused, since the decision on it is wrong: ", violation.message(),
+          "; this is a defect of Podfence: please report it with the node's state");
+  return rejection;
+}
+
 }  // namespace
 
 struct Allocator::Parts {
   Machine machine;
   Policy policy;
   Managers managers;
+  CpuSet never_exclusive;
+  absl::StatusOr<StateChange> Checked(const NodeState& before, StateChange change) const {
+    if (absl::Status valid = ValidateChange(never_exclusive, before, change); !valid.ok()) return valid;
+    return change;
+  }
 };
 
 absl::StatusOr<Allocator> Allocator::Create(Machine machine, Policy policy) {
@@ -63,7 +78,9 @@ absl::StatusOr<Allocator> Allocator::Create(Machine machine, Policy policy) {
   absl::StatusOr<MemoryManager> memory = MemoryManager::Create(machine, policy);
   if (!memory.ok()) return memory.status();
   Managers managers{*topology, MakeMerger(machine, *topology), *std::move(cpu), *std::move(memory)};
-  return Allocator(std::unique_ptr<Parts>(new Parts{std::move(machine), std::move(policy), std::move(managers)}));
+  CpuSet never_exclusive = NeverExclusive(machine, managers.cpu.reserved_cpus());
+  return Allocator(std::unique_ptr<Parts>(
+      new Parts{std::move(machine), std::move(policy), std::move(managers), std::move(never_exclusive)}));
 }
 
 Allocator::Allocator(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -103,12 +120,23 @@ AdmitResult Allocator::Admit(const NodeState& state, std::shared_ptr<const Pod> 
   result.counters = draft.counters;
   if (failure) {
     result.outcome = Explain(parts_->machine, parts_->managers, state, draft, *std::move(failure));
-    StateChange returned = ReleaseAll(parts_->managers, std::move(draft));
-    if (returned.nodes != state.nodes) result.books_after_refusal = std::move(returned);
+    const std::shared_ptr<const Pod> refused = draft.pod;
+    absl::StatusOr<StateChange> returned = parts_->Checked(state, ReleaseAll(parts_->managers, std::move(draft)));
+    if (!returned.ok()) {
+      result.outcome = Violated(*refused, returned.status());
+    } else if (returned->nodes != state.nodes) {
+      result.books_after_refusal = *std::move(returned);
+    }
     return result;
   }
   SetIsolation(parts_->managers, draft);
-  result.outcome = MakeChange(std::move(draft));
+  const std::shared_ptr<const Pod> admitted = draft.pod;
+  absl::StatusOr<StateChange> change = parts_->Checked(state, MakeChange(std::move(draft)));
+  if (change.ok()) {
+    result.outcome = *std::move(change);
+  } else {
+    result.outcome = Violated(*admitted, change.status());
+  }
   return result;
 }
 
@@ -126,7 +154,7 @@ absl::StatusOr<StateChange> Allocator::Start(const NodeState& state, std::string
   Draft draft = MakeDraft(state, found->second.pod);
   draft.allocation = found->second;
   parts_->managers.memory.Start(draft, *started);
-  return MakeChange(std::move(draft));
+  return parts_->Checked(state, MakeChange(std::move(draft)));
 }
 
 absl::StatusOr<StateChange> Allocator::Remove(const NodeState& state, std::string_view uid) const {
@@ -136,7 +164,7 @@ absl::StatusOr<StateChange> Allocator::Remove(const NodeState& state, std::strin
   }
   Draft draft = MakeDraft(state, found->second.pod);
   draft.allocation = found->second;
-  return ReleaseAll(parts_->managers, std::move(draft));
+  return parts_->Checked(state, ReleaseAll(parts_->managers, std::move(draft)));
 }
 
 }  // namespace podfence
