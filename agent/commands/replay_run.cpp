@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "agent/allocator/allocator.h"
+#include "agent/allocator/validate.h"
 #include "agent/commands/replay_state.h"
 #include "agent/core/text.h"
 #include "agent/pods/defaults.h"
@@ -123,7 +124,8 @@ class Replay::ScenarioRun {
   }
 
   void CheckInvariants(std::vector<Difference>& differences) const {
-    const absl::Status status;
+    const absl::Status status = ValidateState(allocator_.InitialState(),
+                                              NeverExclusive(allocator_.machine(), allocator_.reserved_cpus()), state_);
     if (status.ok()) return;
     differences.push_back({.scenario = {},
                            .op = {},
