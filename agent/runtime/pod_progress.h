@@ -50,12 +50,11 @@ class BackOff {
   BackOff(absl::Duration base, absl::Duration max, absl::Duration reset) : base_(base), max_(max), reset_(reset) {}
   // How long to wait after a run that ended at `now`.
   absl::Duration WaitAfter(absl::Time now) const {
-    return last_restart_ && now - *last_restart_ <= reset_ ? wait_ : absl::ZeroDuration();
+    return now - last_restart_ <= reset_ ? wait_ : absl::ZeroDuration();
   }
   // A restart happens at `now`, of a run that ended at `ended`.
   void Restarted(absl::Time ended, absl::Time now) {
-    const bool goes_on = last_restart_ && ended - *last_restart_ <= reset_;
-    wait_ = goes_on ? std::min(2 * wait_, max_) : base_;
+    wait_ = ended - last_restart_ <= reset_ ? std::min(2 * wait_, max_) : base_;
     last_restart_ = now;
   }
 
@@ -64,7 +63,7 @@ class BackOff {
   absl::Duration max_;
   absl::Duration reset_;
   absl::Duration wait_;
-  std::optional<absl::Time> last_restart_;
+  absl::Time last_restart_ = absl::InfinitePast();
 };
 
 }  // namespace podfence
