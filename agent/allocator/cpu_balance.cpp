@@ -18,7 +18,7 @@ class Score {
   }
   int64_t Of(int64_t squares) const {
     const int64_t variance = 1'000'000 * squares - 2000 * mean_ * left_ + nodes_ * mean_ * mean_;  // times nodes, 1e6
-    auto score = static_cast<int64_t>(std::sqrt(static_cast<double>(variance) / static_cast<double>(nodes_)) + 0.5);
+    int64_t score = std::lround(std::sqrt(static_cast<double>(variance) / static_cast<double>(nodes_)));
     while (score > 0 && Highest(score - 1) >= variance) --score;
     while (Highest(score) < variance) ++score;
     return score;

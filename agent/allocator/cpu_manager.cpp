@@ -33,7 +33,7 @@ bool IsOneShotInit(const Pod& pod, const Container& container) {
   return false;
 }
 
-// "CPUs 1-3,17-19: NUMA node 0 (6 CPUs), 3 whole cores and 0 single threads".
+// "CPUs 1-3,17-19: 6 on NUMA node 0; 3 whole cores, 0 single threads".
 std::string Describe(const CpuTopology& topology, const CpuSet& cpus) {
   std::string nodes;
   for (const CpuTopology::Unit& node : topology.nodes) {
@@ -44,9 +44,7 @@ std::string Describe(const CpuTopology& topology, const CpuSet& cpus) {
   int single = 0;
   for (const CpuTopology::Core& core : topology.cores) {
     int count = 0;
-    for (int i = 0; i < core.thread_count; ++i) {
-      count += cpus.Contains(topology.threads[static_cast<size_t>(core.first_thread + i)]) ? 1 : 0;
-    }
+    for (int cpu : topology.ThreadsOf(core)) count += cpus.Contains(cpu) ? 1 : 0;
     if (count == core.thread_count) {
       ++whole;
     } else {
@@ -126,7 +124,7 @@ absl::Status CpuManager::Rules::Reserve(const Policy& policy) {
   withheld = reserved;
   for (const CpuTopology::Core& core : topology.cores) {
     CpuSet cpus;
-    for (int i = 0; i < core.thread_count; ++i) cpus.Add(topology.threads[static_cast<size_t>(core.first_thread + i)]);
+    for (int cpu : topology.ThreadsOf(core)) cpus.Add(cpu);
     if (options.full_pcpus_only && core.thread_count < topology.threads_per_core) withheld |= cpus;
     if (withheld.Intersects(cpus)) withheld_cores |= cpus;
   }

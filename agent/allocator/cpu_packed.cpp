@@ -132,9 +132,8 @@ class Picker {
 
   // Takes the free threads of a core, lowest first, as far as they are needed.
   void TakeFreeOf(Index index) {
-    const CpuTopology::Core& core = topology_.cores[index];
-    for (int i = 0; i < core.thread_count && needed_ > 0; ++i) {
-      const int cpu = topology_.threads[static_cast<size_t>(core.first_thread + i)];
+    for (int cpu : topology_.ThreadsOf(topology_.cores[index])) {
+      if (needed_ == 0) return;
       if (free_.Contains(cpu)) Take(cpu);
     }
   }
@@ -153,9 +152,7 @@ class Picker {
     for (Index index : uncore.cores) {
       if (cores_wanted == 0) break;
       if (core_free_[index] == 0) continue;
-      const CpuTopology::Core& core = topology_.cores[index];
-      for (int i = 0; i < core.thread_count; ++i) {
-        const int cpu = topology_.threads[static_cast<size_t>(core.first_thread + i)];
+      for (int cpu : topology_.ThreadsOf(topology_.cores[index])) {
         if (free_.Contains(cpu)) part.Add(cpu);
       }
       --cores_wanted;

@@ -17,6 +17,7 @@ int64_t Square(int64_t value) { return value * value; }
 // What the fullest `count` items would have left if `taken` CPUs in all were drawn off their top, rounded down.
 int64_t Water(const std::vector<RoundItem>& items, int count, int64_t taken) {
   std::vector<int64_t> free;
+  free.reserve(items.size());
   for (const RoundItem& item : items) free.push_back(item.free);
   std::sort(free.begin(), free.end(), std::greater<>());
   free.resize(static_cast<size_t>(count));

@@ -17,6 +17,7 @@ struct NamedCore {
 
 std::vector<CpuTopology::Unit> UnitsOf(const std::vector<NamedCore>& cores, int NamedCore::*id) {
   std::vector<int> ids;
+  ids.reserve(cores.size());
   for (const NamedCore& core : cores) ids.push_back(core.*id);
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
@@ -47,6 +48,7 @@ CpuTopology::CpuTopology(const Machine& machine) : cpus(machine.Cpus()) {
   uncores = UnitsOf(named, &NamedCore::uncore);
 
   std::vector<Cell> cell_of_core;
+  cell_of_core.reserve(named.size());
   for (const NamedCore& core : named) {
     cell_of_core.push_back({IndexOf(nodes, core.node), IndexOf(sockets, core.socket), IndexOf(uncores, core.uncore)});
   }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <tuple>
 #include <vector>
 
 #include "agent/core/cpu_set.h"
@@ -25,7 +27,10 @@ struct CpuTopology {
     Index node = 0;
     Index socket = 0;
     Index uncore = 0;
-    friend auto operator<=>(const Cell&, const Cell&) = default;
+    friend bool operator==(const Cell&, const Cell&) = default;
+    friend bool operator<(const Cell& a, const Cell& b) {
+      return std::tie(a.node, a.socket, a.uncore) < std::tie(b.node, b.socket, b.uncore);
+    }
   };
   // One NUMA node, socket or uncore cache.
   struct Unit {
@@ -39,7 +44,10 @@ struct CpuTopology {
   explicit CpuTopology(const Machine& machine);
 
   bool Knows(int cpu) const { return cpu >= 0 && static_cast<size_t>(cpu) < core_of.size() && core_of[cpu] != kNone; }
-  const Cell& CellOf(int cpu) const { return cells[cores[core_of[cpu]].cell]; }
+  // CPU numbers of a core, ascending.
+  std::span<const Index> ThreadsOf(const Core& core) const {
+    return std::span(threads).subspan(core.first_thread, core.thread_count);
+  }
 
   CpuSet cpus;
   std::vector<Index> core_of;  // by CPU number; kNone where there is none
