@@ -52,6 +52,21 @@ const char* Code(Colour colour) {
   return kCodes[static_cast<size_t>(colour)];
 }
 
+// Texts come from manifests, cgroup names, processes: nothing in them may steer the terminal.
+std::string Printable(std::string text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte == '\n' || byte == '\t') {
+      text[i] = ' ';
+    } else if (byte < 0x20 || byte == 0x7f) {
+      text[i] = '?';
+    } else if (byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0) {
+      text.replace(i, 2, "?");  // U+0080 to U+009F
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 Terminal DetectTerminal(int fd) {
@@ -103,10 +118,14 @@ std::vector<std::string> Wrap(std::string_view text, size_t width) {
 
 void Table::AddRow(std::vector<Cell> row) {
   row.resize(columns_.size(), Cell(""));
+  for (Cell& cell : row) cell.text = Printable(std::move(cell.text));
   rows_.push_back(std::move(row));
 }
 
-void Table::AddGroup(Cell title) { rows_.push_back({std::move(title)}); }
+void Table::AddGroup(Cell title) {
+  title.text = Printable(std::move(title.text));
+  rows_.push_back({std::move(title)});
+}
 
 std::vector<size_t> Table::Widths(size_t width) const {
   std::vector<size_t> widths;

@@ -31,7 +31,7 @@ std::string Truncate(std::string_view text, size_t width);
 std::vector<std::string> Wrap(std::string_view text, size_t width);
 
 // Columns under a heading, made for a terminal's width. Where they do not fit, the widest columns are narrowed, in
-// turn, and their cells wrapped. Empty where there are no rows.
+// turn, and their cells wrapped. Control characters in cells become "?". Empty where there are no rows.
 class Table {
  public:
   enum class Align { kLeft, kRight };

@@ -1,0 +1,96 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "agent/commands/api_client.h"
+#include "agent/commands/commands.h"
+#include "agent/commands/status_view.h"
+#include "agent/core/text.h"
+#include "agent/server/snapshot_json.h"
+
+namespace podfence {
+namespace {
+
+constexpr char kStatePath[] = "/api/v1/state";
+
+struct StatusFlags {
+  std::string server = kDefaultServer;
+  std::string output = "table";
+  double window = 1;
+};
+
+absl::StatusOr<nlohmann::json> FetchState(const std::string& server) {
+  const absl::StatusOr<std::string> body = FetchFromAgent(server, kStatePath);
+  if (!body.ok()) return body.status();
+  nlohmann::json state = nlohmann::json::parse(*body, nullptr, false);
+  if (state.is_discarded()) {
+    return absl::InvalidArgumentError(Cat("GET ", server, kStatePath, ": the answer is not JSON"));
+  }
+  return state;
+}
+
+absl::StatusOr<Snapshot> FetchSnapshot(const std::string& server) {
+  const absl::StatusOr<nlohmann::json> state = FetchState(server);
+  if (!state.ok()) return state.status();
+  return SnapshotFromJson(*state);
+}
+
+int ExitCode(const Snapshot& snapshot) {
+  const auto& findings = snapshot.findings;
+  return std::any_of(findings.begin(), findings.end(), [](const FindingView& finding) { return finding.active; });
+}
+
+int Fail(const absl::Status& status, Invocation& invocation) {
+  invocation.err << "podfence status: " << ToStd(status.message()) << '\n';
+  return 2;
+}
+
+int RunStatus(const StatusFlags& flags, Invocation& invocation) {
+  if (flags.output == "json") {
+    const absl::StatusOr<nlohmann::json> state = FetchState(flags.server);
+    if (!state.ok()) return Fail(state.status(), invocation);
+    const absl::StatusOr<Snapshot> snapshot = SnapshotFromJson(*state);
+    if (!snapshot.ok()) return Fail(snapshot.status(), invocation);
+    invocation.out << state->dump(2) << '\n';
+    return ExitCode(*snapshot);
+  }
+  std::optional<Snapshot> before;
+  if (flags.window > 0) {
+    absl::StatusOr<Snapshot> first = FetchSnapshot(flags.server);
+    if (!first.ok()) return Fail(first.status(), invocation);
+    before = *std::move(first);
+    absl::SleepFor(absl::Seconds(flags.window));
+  }
+  const absl::StatusOr<Snapshot> now = FetchSnapshot(flags.server);
+  if (!now.ok()) return Fail(now.status(), invocation);
+  invocation.out << RenderStatus(*now, before ? &*before : nullptr, DetectTerminal(STDOUT_FILENO));
+  return ExitCode(*now);
+}
+
+}  // namespace
+
+void AddStatusCommand(CLI::App& app, Invocation& invocation) {
+  CLI::App* command = app.add_subcommand("status", "Show who owns which CPU, and whether the kernel holds it");
+  const auto flags = std::make_shared<StatusFlags>();
+  command->add_option("--server", flags->server, "Where the agent listens")->capture_default_str();
+  command->add_option("--window", flags->window, "Seconds over which CPU time is measured; 0: not measured")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  command->add_option("-o,--output", flags->output, "table, or json: the agent's state as its API gives it")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  command->footer(
+      "Examples:\n"
+      "  podfence status\n"
+      "  podfence status --window 10\n"
+      "  podfence status --server http://node-a:9551 --output json | jq .findings\n"
+      "Exit status: 0 nothing to complain of, 1 a finding is active, 2 no state could be had.");
+  command->callback([flags, &invocation] { invocation.exit_code = RunStatus(*flags, invocation); });
+}
+
+}  // namespace podfence

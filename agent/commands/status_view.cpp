@@ -1,0 +1,299 @@
+#include "agent/commands/status_view.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_join.h"
+#include "agent/commands/node_map.h"
+#include "agent/core/text.h"
+
+namespace podfence {
+namespace {
+
+using Cell = Table::Cell;
+using enum Table::Align;
+
+constexpr size_t kMaxShownCgroups = 40;
+
+std::string Fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%.*f", digits, value);
+  return text;
+}
+
+// "0", "350 us", "12.0 ms", "3.2 s": a duration that is measured in nanoseconds and adds up to days.
+std::string Seconds(double seconds) {
+  if (seconds <= 0) return "0";
+  if (seconds < 1e-3) return Fixed(seconds * 1e6, 0) + " us";
+  if (seconds < 1) return Fixed(seconds * 1e3, 1) + " ms";
+  return Fixed(seconds, 1) + " s";
+}
+
+// "3 s", "12 min", "5 h", "3 d"
+std::string Age(double seconds) {
+  struct Unit {
+    double size;
+    const char* name;
+  };
+  static constexpr Unit kUnits[] = {{86400, " d"}, {3600, " h"}, {60, " min"}};
+  for (const Unit& unit : kUnits) {
+    if (seconds >= 2 * unit.size) return Fixed(seconds / unit.size, 0) + unit.name;
+  }
+  return Fixed(std::max(seconds, 0.0), 0) + " s";
+}
+
+std::string Count(uint64_t count, const char* one, const char* many) {
+  return Cat(count, " ", count == 1 ? one : many);
+}
+
+const PodAllocation* AllocationOf(const Snapshot& snapshot, const std::string& uid) {
+  const auto found = snapshot.state.pods.find(uid);
+  return found == snapshot.state.pods.end() ? nullptr : &found->second;
+}
+
+std::string PodName(const Snapshot& snapshot, const std::string& uid) {
+  const PodAllocation* allocation = AllocationOf(snapshot, uid);
+  return allocation == nullptr || allocation->pod == nullptr ? uid : allocation->pod->FullName();
+}
+
+const ContainerView* FindContainer(const Snapshot& snapshot, const std::string& uid, const std::string& name) {
+  for (const PodView& pod : snapshot.pods) {
+    if (pod.uid != uid) continue;
+    for (const ContainerView& container : pod.containers) {
+      if (container.name == name) return &container;
+    }
+  }
+  return nullptr;
+}
+
+// CPUs' worth of time that a container used between two snapshots; none without two, or where it started anew.
+std::optional<double> Rate(const Snapshot& now, const Snapshot* before, const std::string& uid,
+                           const ContainerView& container) {
+  if (before == nullptr || now.monotonic <= before->monotonic) return std::nullopt;
+  const ContainerView* earlier = FindContainer(*before, uid, container.name);
+  if (earlier == nullptr || earlier->cpu_seconds > container.cpu_seconds) return std::nullopt;
+  return (container.cpu_seconds - earlier->cpu_seconds) / (now.monotonic - before->monotonic);
+}
+
+bool IsExclusive(const ContainerView& container) { return container.assignment.ends_with("_exclusive"); }
+
+Cell CpusCell(const ContainerView& container) {
+  if (container.cpus.empty()) return {"not fenced", Colour::kDim};
+  const std::string decided = container.cpus.ToString();
+  if (container.phase != "running" || container.effective_cpus == container.cpus) return decided;
+  return {Cat(decided, ", but the kernel has ", container.effective_cpus.ToString()), Colour::kRed};
+}
+
+Cell UsedCell(std::optional<double> rate, const ContainerView& container) {
+  if (!rate) return container.cpu_seconds > 0 ? Cell(Seconds(container.cpu_seconds)) : Cell("-", Colour::kDim);
+  if (!IsExclusive(container) || container.promised_cpus <= 0) return Fixed(*rate, 2);
+  return Cat(Fixed(*rate, 2), " (", Fixed(100 * *rate / container.promised_cpus, 1), "%)");
+}
+
+Cell PromiseCell(const ContainerView& container) {
+  if (container.promised_cpus <= 0) return {"-", Colour::kDim};
+  const double whole = static_cast<double>(static_cast<uint64_t>(container.promised_cpus));
+  const std::string amount = Fixed(container.promised_cpus, whole == container.promised_cpus ? 0 : 2);
+  return IsExclusive(container) ? amount : Cat("at most ", amount);
+}
+
+// At itself and every ancestor.
+Cell ThrottledCell(const ContainerView& container) {
+  double seconds = 0;
+  uint64_t periods = 0;
+  for (const ThrottlingView& level : container.throttling) {
+    seconds += level.throttled_seconds;
+    periods += level.throttled_periods;
+  }
+  if (seconds <= 0 && periods == 0) return "0";
+  return {Seconds(seconds), IsExclusive(container) ? Colour::kRed : Colour::kYellow};
+}
+
+Cell ForeignCell(const ContainerView& container) {
+  if (!IsExclusive(container)) return {"-", Colour::kDim};
+  std::vector<std::string> parts;
+  Colour colour = Colour::kPlain;
+  for (size_t i = 0; i < kForeignClasses; ++i) {
+    if (container.foreign_seconds[i] <= 0) continue;
+    parts.push_back(Cat(kForeignClassNames[i], " ", Seconds(container.foreign_seconds[i])));
+    const auto foreign = static_cast<ForeignClass>(i);
+    if (foreign == ForeignClass::kContainer || foreign == ForeignClass::kHost) colour = Colour::kRed;
+  }
+  if (parts.empty()) return "0";
+  return {absl::StrJoin(parts, ", "), colour};
+}
+
+std::string StateText(const ContainerView& container) {
+  std::string text = container.phase;
+  if (container.restarts > 0) absl::StrAppend(&text, ", ", Count(container.restarts, "restart", "restarts"));
+  if (container.escaped_seconds > 0) absl::StrAppend(&text, ", escaped for ", Seconds(container.escaped_seconds));
+  if (!container.message.empty()) absl::StrAppend(&text, ": ", container.message);
+  return text;
+}
+
+// A section under its heading; nothing where the section is empty.
+void AddSection(std::string& text, std::string_view heading, const std::string& section, const Terminal& terminal) {
+  if (section.empty()) return;
+  absl::StrAppend(&text, "\n", Paint(heading, Colour::kBold, terminal), "\n", section);
+}
+
+}  // namespace
+
+std::string RenderHeadline(const Snapshot& now, const Terminal& terminal) {
+  size_t containers = 0;
+  for (const PodView& pod : now.pods) containers += pod.containers.size();
+  std::string text = Cat(Paint(Cat("podfence ", now.version), Colour::kBold, terminal), ", mode ", now.mode, ", up ",
+                         Age(now.time - now.started), ": ", Count(now.pods.size(), "pod", "pods"), " with ",
+                         Count(containers, "container", "containers"), ", ", now.decisions[0], " admitted, ",
+                         now.decisions[1], " rejected\n");
+  const auto warn = [&](uint64_t count, const char* one, const char* many) {
+    if (count == 0) return;
+    absl::StrAppend(&text, Paint(Cat("! ", Count(count, one, many)), Colour::kRed, terminal), "\n");
+  };
+  warn(static_cast<uint64_t>(
+           std::count_if(now.findings.begin(), now.findings.end(), [](const FindingView& f) { return f.active; })),
+       "finding is active", "findings are active");
+  warn(now.rejected.size(), "pod is refused", "pods are refused");
+  warn(now.invariant_violations, "decision was withheld: it broke an invariant",
+       "decisions were withheld: they broke an invariant");
+  warn(now.commit_errors, "commit of the state failed", "commits of the state failed");
+  warn(now.lost_events, "event of the verifier was lost", "events of the verifier were lost");
+  for (const CollectorView& collector : now.collectors) {
+    if (collector.up) continue;
+    absl::StrAppend(
+        &text,
+        Paint(Cat("! collector ", collector.name, " fails (", collector.errors, " errors)"), Colour::kRed, terminal),
+        "\n");
+  }
+  return text;
+}
+
+std::string RenderContainers(const Snapshot& now, const Snapshot* before, const Terminal& terminal) {
+  const bool rates = before != nullptr;
+  Table table({{"  Container"},
+               {"CPUs"},
+               {"NUMA"},
+               {rates ? "CPUs used" : "CPU time", kRight},
+               {"Promised", kRight},
+               {"Throttled", kRight},
+               {"Foreign"},
+               {"State"}});
+  for (const PodView& pod : now.pods) {
+    table.AddGroup({PodName(now, pod.uid), Colour::kBold});
+    for (const ContainerView& container : pod.containers) {
+      const bool running = container.phase == "running";
+      table.AddRow({Cat("  ", container.name), CpusCell(container),
+                    container.mems.empty() ? Cell("any") : Cell(container.mems.ToString()),
+                    UsedCell(Rate(now, before, pod.uid, container), container), PromiseCell(container),
+                    ThrottledCell(container), ForeignCell(container),
+                    Cell(StateText(container), running ? Colour::kPlain : Colour::kYellow)});
+    }
+  }
+  return table.Render(terminal);
+}
+
+std::string RenderThrottling(const Snapshot& now, const Terminal& terminal) {
+  std::map<std::string, ThrottlingView> cgroups;  // in path order: an ancestor comes before what is below it
+  for (const PodView& pod : now.pods) {
+    for (const ContainerView& container : pod.containers) {
+      for (const ThrottlingView& level : container.throttling) cgroups.emplace(level.cgroup, level);
+    }
+  }
+  const bool whole = cgroups.size() <= kMaxShownCgroups;
+  size_t left_out = 0;
+  std::map<std::string, size_t> depths;  // of those shown
+  Table table({{"Cgroup"}, {"Quota"}, {"Periods", kRight}, {"Throttled", kRight}, {"Time", kRight}});
+  for (const auto& [path, view] : cgroups) {
+    if (!whole && !view.limited && view.throttled_periods == 0) {
+      ++left_out;
+      continue;
+    }
+    // Below its parent, when that is shown, only the last part of the path is needed.
+    const size_t slash = path.find_last_of('/');
+    const auto parent = slash == std::string::npos ? depths.end() : depths.find(path.substr(0, slash));
+    const size_t depth = parent == depths.end() ? 0 : parent->second + 1;
+    depths.emplace(path, depth);
+    const std::string name = depth == 0 ? path : Cat(std::string(2 * depth, ' '), path.substr(slash + 1));
+    const Colour colour = view.throttled_periods > 0 ? Colour::kYellow : Colour::kPlain;
+    table.AddRow({name.empty() ? "/" : name, view.limited ? "yes" : "none", Cat(view.periods),
+                  Cell(Cat(view.throttled_periods), colour), Cell(Seconds(view.throttled_seconds), colour)});
+  }
+  std::string text = table.Render(terminal);
+  if (left_out > 0) {
+    absl::StrAppend(&text, Count(left_out, "cgroup has", "cgroups have"), " no quota and no throttling\n");
+  }
+  return text;
+}
+
+std::string RenderRejected(const Snapshot& now, const Terminal& terminal) {
+  Table table({{"Pod"}, {"Reason"}, {"Why"}, {"Manifest"}});
+  for (const RejectedView& rejected : now.rejected) {
+    table.AddRow({rejected.pod, Cell(rejected.reason, Colour::kRed), rejected.message, rejected.source});
+  }
+  return table.Render(terminal);
+}
+
+std::string RenderFindings(const Snapshot& now, const Terminal& terminal) {
+  std::vector<const FindingView*> findings;
+  for (const FindingView& finding : now.findings) findings.push_back(&finding);
+  std::stable_sort(findings.begin(), findings.end(),
+                   [](const FindingView* a, const FindingView* b) { return a->active > b->active; });
+  Table table({{"Finding"}, {"Where"}, {"What"}, {"Count", kRight}, {"Last seen", kRight}});
+  for (const FindingView* finding : findings) {
+    std::string where = finding->pod.empty() ? "node" : finding->pod;
+    if (!finding->container.empty()) absl::StrAppend(&where, " ", finding->container);
+    table.AddRow({Cell(finding->kind, finding->active ? Colour::kRed : Colour::kYellow), where, finding->message,
+                  Cat(finding->count), finding->active ? "active" : Cat(Age(now.time - finding->last_seen), " ago")});
+  }
+  return table.Render(terminal);
+}
+
+std::string RenderProbes(const Snapshot& now, const Terminal& terminal) {
+  Table table({{"Probe"}, {"Runs"}, {"How"}, {"Time a run", kRight}});
+  for (const ProbeView& probe : now.probes) {
+    const std::string cost =
+        probe.runs == 0 ? "-" : Cat(Fixed(probe.run_seconds / static_cast<double>(probe.runs) * 1e9, 0), " ns");
+    table.AddRow({probe.name, Cell(probe.running ? "yes" : "no", probe.running ? Colour::kGreen : Colour::kYellow),
+                  probe.detail, cost});
+  }
+  return table.Render(terminal);
+}
+
+std::string RenderCounters(const Snapshot& now, const Terminal& terminal) {
+  static constexpr const char* kSources[] = {"pod", "node"};
+  static constexpr const char* kAssignments[] = {"node_exclusive", "pod_exclusive", "pod_shared"};
+  constexpr auto kCpuRow = static_cast<size_t>(Resource::kCpu);
+  constexpr auto kMemoryRow = static_cast<size_t>(Resource::kMemory);
+  Table table({{"Counter"}, {"Of"}, {"cpu", kRight}, {"memory", kRight}});
+  const auto add = [&](const char* name, const char* label, const auto& counts, size_t column) {
+    table.AddRow({name, label, Cat(counts[kCpuRow][column]), Cat(counts[kMemoryRow][column])});
+  };
+  for (size_t i = 0; i < std::size(kSources); ++i) {
+    add("resource_manager_allocations_total", kSources[i], now.counters.allocations, i);
+  }
+  for (size_t i = 0; i < std::size(kSources); ++i) {
+    add("resource_manager_allocation_errors_total", kSources[i], now.counters.allocation_errors, i);
+  }
+  for (size_t i = 0; i < std::size(kAssignments); ++i) {
+    add("resource_manager_container_assignments", kAssignments[i], now.counters.assignments, i);
+  }
+  return table.Render(terminal);
+}
+
+std::string RenderStatus(const Snapshot& now, const Snapshot* before, const Terminal& terminal) {
+  std::string text = RenderHeadline(now, terminal);
+  absl::StrAppend(&text, "\n", RenderNodeMap(now.machine, now.state, now.reserved_cpus, terminal));
+  AddSection(text, "Containers", RenderContainers(now, before, terminal), terminal);
+  AddSection(text, "Throttling", RenderThrottling(now, terminal), terminal);
+  AddSection(text, "Refused pods", RenderRejected(now, terminal), terminal);
+  AddSection(text, "Findings", RenderFindings(now, terminal), terminal);
+  AddSection(text, "Probes", RenderProbes(now, terminal), terminal);
+  AddSection(text, "Counters", RenderCounters(now, terminal), terminal);
+  return text;
+}
+
+}  // namespace podfence
