@@ -69,7 +69,8 @@ absl::Status Agent::Start() {
 
   if (absl::Status status = LoopError(sd_event_new(&loop_), "create it"); !status.ok()) return status;
   if (absl::Status status = StartFencer(); !status.ok()) return status;
-  if (!opened->damage.empty()) NoteFinding({.kind = "checkpoint", .message = opened->damage});
+  if (!opened->damage.empty())
+    NoteFinding({.kind = "checkpoint", .pod = "", .container = "", .message = opened->damage});
   if (opened->restored) spdlog::info("checkpoint: {} pods restored", ledger_->state().pods.size());
   if (absl::Status status = StartRuntime(); !status.ok()) return status;
   if (absl::Status status = StartServer(); !status.ok()) return status;
@@ -335,7 +336,8 @@ void Agent::OnTimer() {
     const Allocator& allocator = ledger_->allocator();
     misfits_ =
         AdoptState(ledger_->state(), allocator.InitialState(), allocator.machine(), allocator.reserved_cpus()).misfits;
-    for (const std::string& misfit : misfits_) NoteFinding({.kind = "misfit", .message = misfit});
+    for (const std::string& misfit : misfits_)
+      NoteFinding({.kind = "misfit", .pod = "", .container = "", .message = misfit});
   }
   findings_.Expire(now);
   ScheduleConverge();

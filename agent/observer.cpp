@@ -116,7 +116,8 @@ Snapshot Observer::Look(const Context& context) {
       const absl::StatusOr<Cgroup> cgroup = context.fencer.FindContainer(snapshot.state, uid, container.name);
       if (cgroup.ok()) {
         const absl::StatusOr<std::string> list = cgroup->Read("cpuset.cpus.effective");
-        if (list.ok()) view.effective_cpus = CpuSet::Parse(*list).value_or(CpuSet());
+        absl::StatusOr<CpuSet> effective = list.ok() ? CpuSet::Parse(*list) : list.status();
+        if (effective.ok()) view.effective_cpus = *std::move(effective);
       }
       if (!seen.ok()) return;
       const auto fence = std::ranges::find_if(seen->fences, [&](const FenceObservation& observed) {

@@ -209,6 +209,8 @@ constexpr std::array kKeys{
     Key{"cgroupHierarchy", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.cgroup_hierarchy, p); }},
     Key{"listenAddress", ReadListenAddress},
     Key{"fenceHost", [](const Field& f, Config& c, Problems& p) { c.fence_host = ReadBool(f, p, c.fence_host); }},
+    Key{"perPodMetrics",
+        [](const Field& f, Config& c, Problems& p) { c.per_pod_metrics = ReadBool(f, p, c.per_pod_metrics); }},
     Key{"driftSweepInterval", ReadInterval},
     Key{"logLevel", [](const Field& f, Config& c, Problems& p) { ReadOneOf(f, kLogLevels, c.log_level, p); }},
 };

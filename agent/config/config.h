@@ -45,6 +45,7 @@ struct Config {
   int64_t container_log_max_size = int64_t{10} << 20;       // bytes
   std::string cgroup_hierarchy = "/sys/fs/cgroup";          // where cgroup v2 is mounted
   ListenAddress listen_address = {"127.0.0.1", 9551};       // of /metrics, /api and the page
+  bool per_pod_metrics = false;                             // export series of single containers
   bool fence_host = true;                                   // keep the host's own processes off exclusive CPUs
   absl::Duration drift_sweep_interval = absl::Seconds(10);  // at most so long until drift no probe saw is repaired
   std::string log_level = "info";                           // trace | debug | info | warning | error

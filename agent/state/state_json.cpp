@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agent/core/text.h"
+#include "agent/pods/defaults.h"
 #include "agent/pods/manifest.h"
 
 namespace podfence {
