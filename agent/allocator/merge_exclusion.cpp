@@ -67,7 +67,7 @@ class Search {
       }
     }
     for (const FamilyRule* rule : problem_.socket_rules) {
-      if (!rule->IsPreferred(kept)) return;
+      if (!rule->TouchesPreferredSockets(kept)) return;
     }
     if (best_ && distance >= best_distance_) return;
     best_ = kept;

@@ -60,6 +60,7 @@ class PreferredMerge {
     PositionMask required = 0;
     int min_size = 1;
     std::optional<int> size;
+    absl::InlinedVector<const FamilyRule*, 2> socket_rules;
     for (const Offer& offer : offers_) {
       if (!offer.family) continue;
       const FamilyRule& rule = *offer.family;
@@ -68,7 +69,7 @@ class PreferredMerge {
       required |= rule.required;
       min_size = std::max(min_size, rule.min_size);
       if (!rule.sockets.empty()) {
-        together.socket_rules.push_back(&rule);
+        socket_rules.push_back(&rule);
       } else if (size && *size != rule.preferred_size) {
         return;
       } else {
@@ -94,6 +95,10 @@ class PreferredMerge {
     const int largest = size.value_or(std::popcount(together.candidates));
     for (int s = size.value_or(std::max(1, min_size)); s >= 1 && s <= largest; ++s) {
       if (best_ && std::popcount(*best_) < s) return;
+      together.socket_rules.clear();
+      for (const FamilyRule* rule : socket_rules) {
+        if (rule->preferred_size != s) together.socket_rules.push_back(rule);
+      }
       if (std::optional<PositionMask> found = BestOfSize(together, s, order_)) {
         Consider(*found);
         return;

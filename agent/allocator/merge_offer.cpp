@@ -90,7 +90,11 @@ bool FamilyRule::FollowsRule(PositionMask set) const {
 }
 
 bool FamilyRule::IsPreferred(PositionMask set) const {
-  if (sockets.empty()) return std::popcount(set) == preferred_size;
+  if (std::popcount(set) == preferred_size) return true;
+  return !sockets.empty() && TouchesPreferredSockets(set);
+}
+
+bool FamilyRule::TouchesPreferredSockets(PositionMask set) const {
   return std::ranges::count_if(sockets, [set](PositionMask socket) { return (socket & set) != 0; }) ==
          preferred_sockets;
 }

@@ -42,6 +42,7 @@ struct FamilyRule {
 
   bool FollowsRule(PositionMask set) const;  // qualifies without being listed
   bool IsPreferred(PositionMask set) const;  // of a set that qualifies
+  bool TouchesPreferredSockets(PositionMask set) const;
 };
 
 // What one resource brings into the merge.

@@ -23,9 +23,10 @@ bool Qualifies(const HintFamily& family, NumaSet set) {
 }
 
 bool IsPreferred(const HintFamily& family, NumaSet set) {
-  if (family.sockets.empty()) return set.size() == family.preferred_size;
-  return std::ranges::count_if(family.sockets, [set](NumaSet socket) { return !(socket & set).empty(); }) ==
-         family.preferred_sockets;
+  if (set.size() == family.preferred_size) return true;
+  return !family.sockets.empty() && std::ranges::count_if(family.sockets, [set](NumaSet socket) {
+                                      return !(socket & set).empty();
+                                    }) == family.preferred_sockets;
 }
 
 // numa_info.go CalculateAverageFor, with distances found by the node's place.
