@@ -42,7 +42,7 @@ lab_begin() {
 lab_end() {
   local pid
   for pid in $lab_tail $lab_qemu; do
-    kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+    if kill -KILL "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
   done
   if [[ -n $lab_work ]]; then rm -rf "$lab_work"; fi
 }
@@ -56,6 +56,7 @@ lab_start() {
   # restrict=on: the guest reaches neither the host nor the world; only the named ports lead into it.
   network=user,id=net,restrict=on
   for forward in "${lab_forwards[@]}"; do network+=",hostfwd=tcp:127.0.0.1:${forward%%:*}-10.0.2.15:${forward#*:}"; done
+  # shellcheck disable=SC2054 # the commas are QEMU's
   arguments+=(-nodefaults -no-user-config -no-reboot -vga none -display none
     -machine q35 -accel tcg,thread=multi -cpu Nehalem
     -kernel "$kernel/vmlinuz" -initrd "$lab_work/image"
@@ -66,6 +67,7 @@ lab_start() {
     -device virtio-9p-pci,fsdev=results,mount_tag=results
     -netdev "$network" -device virtio-net-pci,netdev=net,romfile=)
   if [[ $console == console ]]; then
+    # shellcheck disable=SC2054
     arguments+=(-device virtio-serial-pci -device virtconsole,chardev=tty -chardev stdio,id=tty,mux=on,signal=off
       -mon chardev=tty,mode=readline)
     setpriv --pdeathsig KILL qemu-system-x86_64 "${arguments[@]}"
