@@ -36,7 +36,7 @@ enum podfence_event_kind {
 };
 
 enum {
-  PODFENCE_CACHE_WAYS = 256, /* entries of the cgroup cache for each CPU; a power of two */
+  PODFENCE_CACHE_WAYS = 256, /* verdicts remembered for each CPU; a power of two */
   PODFENCE_MAX_DEPTH = 32,   /* levels of cgroups searched for a fence */
   PODFENCE_WAIT_BUCKETS = 22,
   PODFENCE_COMM_BYTES = 16,
@@ -62,11 +62,15 @@ struct podfence_cgroup_key {
   __u64 half;
 };
 
-/* The fence nearest above a cgroup, as it was found under one generation. */
-struct podfence_cache_entry {
+/* How a cgroup's tasks are judged on one CPU, as it was found under one generation. */
+struct podfence_verdict {
   __u64 cgroup_id;
-  __u32 generation; /* its low half: an entry would have to survive 2^32 switches to be mistaken */
-  __u32 slot;
+  __u32 generation; /* its low half: a verdict would have to survive 2^32 switches to be mistaken */
+  __u32 slot;       /* the fence whose time it is; 0: none that is counted */
+  __u32 victim;     /* slot of the CPU's owner, where the cgroup is foreign to it; else 0 */
+  __u8 foreign;     /* enum podfence_foreign_class, where victim is set */
+  __u8 escaped;     /* outside its fence's set */
+  __u16 padding;
 };
 
 /* What runs on one CPU, written only by programs on that CPU with interrupts off. A cache line. */
@@ -74,10 +78,10 @@ struct podfence_cpu {
   __u64 start_exec_ns;  /* the task's sum_exec_runtime when its run began */
   __u64 start_delay_ns; /* and its run_delay, without this arrival's wait */
   __u64 cgroup_id;
-  __u32 slot;   /* the task's fence; 0: none that is counted */
-  __u32 victim; /* slot of the CPU's owner, where the task is foreign to it */
+  __u32 slot; /* of its verdict, and so on */
+  __u32 victim;
   __u32 pid;
-  __u8 foreign; /* enum podfence_foreign_class, where victim is set */
+  __u8 foreign;
   __u8 escaped;
   __u8 arrived; /* its wait is not counted yet */
   __u8 padding;
@@ -94,20 +98,17 @@ struct podfence_counters {
   __u64 escape_ns;
   __u64 foreign_ns[PODFENCE_FOREIGN_CLASSES];
   __u64 foreign_runs[PODFENCE_FOREIGN_CLASSES];
+  __u64 wait_ns;
+  __u64 waits[PODFENCE_WAIT_BUCKETS]; /* bucket i: below 1024 << i nanoseconds; the last: the rest */
 };
 
-struct podfence_waits {
-  __u64 total_ns;
-  __u64 counts[PODFENCE_WAIT_BUCKETS];
-};
-
-/* A task that was reported for a fence already. */
+/* What a task was reported for already. */
 struct podfence_seen {
   __u64 generation;
   __u32 pid;
   __u32 slot;
   __u32 kind;
-  __u32 padding;
+  __u32 foreign;
 };
 
 /* A finding; also the record of the affinity sweep. */
@@ -141,10 +142,9 @@ struct podfence_bandwidth {
 static_assert(sizeof(struct podfence_owner) == 8);
 static_assert(sizeof(struct podfence_fence) == 16);
 static_assert(sizeof(struct podfence_cgroup_key) == 16);
-static_assert(sizeof(struct podfence_cache_entry) == 16);
+static_assert(sizeof(struct podfence_verdict) == 24);
 static_assert(sizeof(struct podfence_cpu) == 64);
-static_assert(sizeof(struct podfence_counters) == 96);
-static_assert(sizeof(struct podfence_waits) == 184);
+static_assert(sizeof(struct podfence_counters) == 280);
 static_assert(sizeof(struct podfence_seen) == 24);
 static_assert(sizeof(struct podfence_event) == 88);
 static_assert(sizeof(struct podfence_bandwidth) == 40);

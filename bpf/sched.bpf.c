@@ -20,30 +20,23 @@ struct {
   __type(value, struct podfence_cpu);
 } cpus SEC(".maps");
 
-/* The fence above a cgroup, remembered: [cpu][way]. */
+/* Verdicts on cgroups, remembered: [cpu][way]. Under one generation a verdict depends on the cgroup and the CPU alone.
+ */
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(map_flags, BPF_F_MMAPABLE);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, struct podfence_cache_entry);
-} cache SEC(".maps");
+  __type(value, struct podfence_verdict);
+} verdicts SEC(".maps");
 
-/* Times of each slot. */
+/* Times and waits of each slot. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, 1);
   __type(key, __u32);
   __type(value, struct podfence_counters);
 } counters SEC(".maps");
-
-/* Waits of each slot. */
-struct {
-  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, struct podfence_waits);
-} waits SEC(".maps");
 
 /* What was reported already: each task once for each fence and generation. */
 struct {
@@ -53,21 +46,43 @@ struct {
   __type(value, __u8);
 } seen SEC(".maps");
 
-static __always_inline __u32 slot_of(struct cgroup *cgroup, __u64 id, __u64 of_generation, __u32 cpu) {
+/* Judges the tasks of a cgroup on a CPU by the tables. */
+static __noinline void judge(struct podfence_verdict *verdict, struct cgroup *cgroup, __u64 now, __u32 cpu) {
+  verdict->slot = 0;
+  verdict->victim = 0;
+  verdict->escaped = 0;
+  __u32 slot = find_fence(cgroup, now);
+  struct podfence_fence *fence = fence_at(now, slot);
+  struct podfence_owner *owner = owner_of(now, cpu);
+  if (!fence || !owner) return;
+  bool inside = !fence->has_mask || (mask_word(now, slot, cpu / 64) >> (cpu % 64)) & 1;
+  if (fence->kind == PODFENCE_EXCLUSIVE || fence->kind == PODFENCE_SHARED) verdict->slot = slot;
+  verdict->escaped = !inside && verdict->slot;
+  if (!owner->slot || (fence->kind == PODFENCE_EXCLUSIVE && inside && fence->pod == owner->pod)) return;
+  verdict->victim = owner->slot;
+  if (fence->kind == PODFENCE_NO_FENCE)
+    verdict->foreign = PODFENCE_FOREIGN_HOST;
+  else if (fence->kind == PODFENCE_PAUSE && fence->pod == owner->pod)
+    verdict->foreign = PODFENCE_FOREIGN_PAUSE;
+  else
+    verdict->foreign = PODFENCE_FOREIGN_CONTAINER;
+}
+
+static __always_inline struct podfence_verdict *verdict_on(struct cgroup *cgroup, __u64 now, __u32 cpu) {
+  __u64 id = cgroup->kn->id;
   __u32 index = cpu * PODFENCE_CACHE_WAYS + (id & (PODFENCE_CACHE_WAYS - 1));
-  struct podfence_cache_entry *entry = bpf_map_lookup_elem(&cache, &index);
-  if (!entry) return 0;
-  if (entry->cgroup_id == id && entry->generation == (__u32)of_generation) return entry->slot;
-  __u32 slot = find_fence(cgroup, of_generation);
-  entry->cgroup_id = id;
-  entry->generation = of_generation;
-  entry->slot = slot;
-  return slot;
+  struct podfence_verdict *verdict = bpf_map_lookup_elem(&verdicts, &index);
+  if (!verdict || (verdict->cgroup_id == id && verdict->generation == (__u32)now)) return verdict;
+  judge(verdict, cgroup, now, cpu);
+  verdict->cgroup_id = id;
+  verdict->generation = now;
+  return verdict;
 }
 
 /* Position of the highest bit, 1 to 64; 0 for 0. */
 static __always_inline __u32 bit_length(__u64 value) {
   __u32 length = 0;
+  if (!value) return 0;
   if (value >> 32) length += 32, value >>= 32;
   if (value >> 16) length += 16, value >>= 16;
   if (value >> 8) length += 8, value >>= 8;
@@ -77,18 +92,20 @@ static __always_inline __u32 bit_length(__u64 value) {
   return length + value;
 }
 
-static __always_inline void count_wait(__u32 slot, __u64 wait_ns) {
-  struct podfence_waits *of_slot = bpf_map_lookup_elem(&waits, &slot);
-  if (!of_slot) return;
-  __u32 bucket = wait_ns < 1000 ? 0 : bit_length(wait_ns / 1000);
+static __always_inline void count_wait(struct podfence_counters *own, __u64 wait_ns) {
+  __u32 bucket = bit_length(wait_ns >> 10);
   if (bucket >= PODFENCE_WAIT_BUCKETS) bucket = PODFENCE_WAIT_BUCKETS - 1;
-  of_slot->counts[bucket] += 1;
-  of_slot->total_ns += wait_ns;
+  own->waits[bucket] += 1;
+  own->wait_ns += wait_ns;
 }
 
 static __noinline void report(struct podfence_cpu *run, struct task_struct *task, __u32 kind, __u32 slot,
                               __u64 duration_ns) {
-  struct podfence_seen key = {.generation = current_generation(), .pid = run->pid, .slot = slot, .kind = kind};
+  struct podfence_seen key = {.generation = current_generation(),
+                              .pid = run->pid,
+                              .slot = slot,
+                              .kind = kind,
+                              .foreign = run->victim ? run->foreign : 0};
   if (bpf_map_lookup_elem(&seen, &key)) return;
   __u32 now_ms = bpf_ktime_get_ns() / 1000000;
   __u32 *last_ms = kind == PODFENCE_EVENT_ESCAPE ? &run->last_event_ms[1] : &run->last_event_ms[0];
@@ -128,7 +145,7 @@ static __always_inline void close_run(struct podfence_cpu *run, struct task_stru
     struct podfence_counters *own = bpf_map_lookup_elem(&counters, &run->slot);
     if (!own) return;
     own->cpu_ns += ran_ns;
-    if (measure_wait && run->arrived) count_wait(run->slot, task->sched_info.run_delay - run->start_delay_ns);
+    if (measure_wait && run->arrived) count_wait(own, task->sched_info.run_delay - run->start_delay_ns);
     if (run->escaped) {
       own->escape_ns += ran_ns;
       if (ran_ns) report(run, task, PODFENCE_EVENT_ESCAPE, run->slot, ran_ns);
@@ -145,53 +162,33 @@ static __always_inline void close_run(struct podfence_cpu *run, struct task_stru
   }
 }
 
-static __always_inline void start(struct podfence_cpu *run, struct task_struct *task, bool arrived) {
-  run->start_exec_ns = task->se.sum_exec_runtime;
-  if (measure_wait) run->start_delay_ns = task->sched_info.run_delay;
-  run->pid = task->pid;
-  run->arrived = arrived;
-}
-
-/* Judges the task that begins to run on this CPU. */
+/* Opens the books for the task that begins to run on this CPU. */
 static __always_inline void open_run(struct podfence_cpu *run, struct task_struct *task, __u32 cpu, bool arrived) {
   run->slot = 0;
   run->victim = 0;
   if (task->pid == 0) return;
   __u64 now = current_generation();
-  struct podfence_owner *owner = owner_of(now, cpu);
-  if (!owner) return;
 
   if (task->flags & PF_KTHREAD) {
-    if (!owner->slot) return;
+    struct podfence_owner *owner = owner_of(now, cpu);
+    if (!owner || !owner->slot) return;
     run->victim = owner->slot;
     run->foreign = task->nr_cpus_allowed == 1 ? PODFENCE_FOREIGN_BOUND_KTHREAD : PODFENCE_FOREIGN_MOVABLE_KTHREAD;
     run->cgroup_id = 0;
     run->escaped = 0;
-    start(run, task, arrived);
-    return;
+  } else {
+    struct podfence_verdict *verdict = verdict_on(task->cgroups->dfl_cgrp, now, cpu);
+    if (!verdict || (!verdict->slot && !verdict->victim)) return;
+    run->slot = verdict->slot;
+    run->victim = verdict->victim;
+    run->foreign = verdict->foreign;
+    run->escaped = verdict->escaped;
+    run->cgroup_id = verdict->cgroup_id;
   }
-
-  struct cgroup *cgroup = task->cgroups->dfl_cgrp;
-  __u64 id = cgroup->kn->id;
-  __u32 slot = slot_of(cgroup, id, now, cpu);
-  if (!slot && !owner->slot) return;
-  struct podfence_fence *fence = fence_at(now, slot);
-  if (!fence) return;
-  bool inside = !fence->has_mask || (mask_word(now, slot, cpu / 64) >> (cpu % 64)) & 1;
-  bool counted = fence->kind == PODFENCE_EXCLUSIVE || fence->kind == PODFENCE_SHARED;
-  if (counted) run->slot = slot;
-  run->escaped = !inside;
-  if (owner->slot && !(fence->kind == PODFENCE_EXCLUSIVE && inside && fence->pod == owner->pod)) {
-    run->victim = owner->slot;
-    if (fence->kind == PODFENCE_NO_FENCE)
-      run->foreign = PODFENCE_FOREIGN_HOST;
-    else if (fence->kind == PODFENCE_PAUSE && fence->pod == owner->pod)
-      run->foreign = PODFENCE_FOREIGN_PAUSE;
-    else
-      run->foreign = PODFENCE_FOREIGN_CONTAINER;
-  }
-  run->cgroup_id = id;
-  start(run, task, arrived);
+  run->start_exec_ns = task->se.sum_exec_runtime;
+  if (measure_wait) run->start_delay_ns = task->sched_info.run_delay;
+  run->pid = task->pid;
+  run->arrived = arrived;
 }
 
 SEC("tp_btf/sched_switch")

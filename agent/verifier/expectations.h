@@ -24,7 +24,8 @@ struct ExpectedFence {
   std::string cgroup;      // path below the cgroup root, without a leading slash ("podfence/pod<uid>/<container>")
   uint64_t cgroup_id = 0;  // inode of that directory; 0: of what is there now
   FenceKind kind = FenceKind::kShared;
-  CpuSet cpus;            // where its tasks may run; empty: anywhere (kPause, kPods), refused for the other two
+  CpuSet cpus;            // where its tasks may run; empty: anywhere, refused for the first two kinds; runs
+                          // outside it are counted for those only, affinities beyond it are drift for all
   std::string pod;        // UID
   std::string container;  // name; empty for kPause and kPods
   friend bool operator==(const ExpectedFence&, const ExpectedFence&) = default;

@@ -51,7 +51,7 @@ KernelFinding ToFinding(const podfence_event& event, const std::map<uint32_t, Ex
     finding.kind = KernelFindingKind::kIntrusion;
     finding.foreign = static_cast<ForeignClass>(event.foreign);
     finding.cpu = static_cast<int>(event.cpu);
-    finding.message = Cat(task, " of ", Intruder(event, fences), " ran ", Duration(event.duration_ns), " on CPU ",
+    finding.message = Cat(task, ", ", Intruder(event, fences), ", ran ", Duration(event.duration_ns), " on CPU ",
                           event.cpu, ", exclusive to ", Name(fence));
   } else if (event.kind == PODFENCE_EVENT_ESCAPE) {
     finding.kind = KernelFindingKind::kEscape;

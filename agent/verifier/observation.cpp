@@ -16,7 +16,7 @@ std::string_view KernelFindingKindName(KernelFindingKind kind) {
 
 std::optional<uint64_t> WaitHistogram::UpperBoundNs(size_t bucket) {
   if (bucket + 1 >= kWaitBuckets) return std::nullopt;
-  return uint64_t{1000} << bucket;
+  return uint64_t{1024} << bucket;
 }
 
 uint64_t WaitHistogram::Count() const { return std::accumulate(counts.begin(), counts.end(), uint64_t{0}); }

@@ -51,8 +51,8 @@ struct Bandwidth {
   uint64_t usage_ns = 0;
 };
 
-// Log2 histogram of the time a task waited in the run queue before it got its CPU. Bucket 0 counts waits below 1 us,
-// bucket i those below 2^i us, the last one everything longer.
+// Log2 histogram of the time a task waited in the run queue before it got its CPU. Bucket 0 counts waits below 1024 ns,
+// bucket i those below 1024 << i ns, the last one everything longer.
 inline constexpr size_t kWaitBuckets = 22;
 struct WaitHistogram {
   std::array<uint64_t, kWaitBuckets> counts{};
@@ -97,8 +97,8 @@ struct Probe {
   std::string hook;  // tp_btf/sched_switch, …
   std::string what;  // what it finds, for `podfence status`
   bool attached = false;
-  std::string reason = {};      // why not: the kernel's words; empty when attached
-  uint64_t run_count = 0;  // 0 unless kernel.bpf_stats_enabled
+  std::string reason = {};  // why not: the kernel's words; empty when attached
+  uint64_t run_count = 0;   // 0 unless kernel.bpf_stats_enabled
   uint64_t run_time_ns = 0;
   uint64_t missed_runs = 0;
 };

@@ -38,13 +38,6 @@ absl::StatusOr<std::vector<Value>> ReadPerCpu(const bpf_map* map, uint32_t key) 
   return values;
 }
 
-template <typename Value>
-absl::Status ClearPerCpu(const bpf_map* map, uint32_t key) {
-  const std::vector<Value> zeros(libbpf_num_possible_cpus());
-  const int error = bpf_map_update_elem(bpf_map__fd(map), &key, zeros.data(), BPF_ANY);
-  return error == 0 ? absl::OkStatus() : MapError("clear", map, error);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SchedProbe>> SchedProbe::Start(const TableSizes& sizes, bool measure_wait) {
@@ -69,9 +62,8 @@ absl::Status SchedProbe::Load(bool measure_wait) {
   bpf_map__set_max_entries(maps.masks, 2 * sizes_.slots() * sizes_.mask_words());
   bpf_map__set_max_entries(maps.cgroups, 2 * sizes_.slots());
   bpf_map__set_max_entries(maps.cpus, sizes_.cpus);
-  bpf_map__set_max_entries(maps.cache, sizes_.cpus * PODFENCE_CACHE_WAYS);
+  bpf_map__set_max_entries(maps.verdicts, sizes_.cpus * PODFENCE_CACHE_WAYS);
   bpf_map__set_max_entries(maps.counters, sizes_.slots());
-  bpf_map__set_max_entries(maps.waits, measure_wait ? sizes_.slots() : 1);
 
   if (const int error = podfence_sched__load(object_.get()); error != 0) {
     return log.Error(Cat("load BPF program ", kProgram), error);
@@ -138,9 +130,10 @@ absl::Status SchedProbe::Settle() {
 }
 
 absl::Status SchedProbe::Clear(uint32_t slot) {
-  absl::Status status = ClearPerCpu<podfence_counters>(object_->maps.counters, slot);
-  if (status.ok() && object_->rodata->measure_wait) status = ClearPerCpu<podfence_waits>(object_->maps.waits, slot);
-  return status;
+  const std::vector<podfence_counters> zeros(libbpf_num_possible_cpus());
+  const bpf_map* map = object_->maps.counters;
+  const int error = bpf_map_update_elem(bpf_map__fd(map), &slot, zeros.data(), BPF_ANY);
+  return error == 0 ? absl::OkStatus() : MapError("clear", map, error);
 }
 
 absl::StatusOr<podfence_counters> SchedProbe::ReadCounters(uint32_t slot) const {
@@ -154,18 +147,8 @@ absl::StatusOr<podfence_counters> SchedProbe::ReadCounters(uint32_t slot) const 
       sum.foreign_ns[i] += value.foreign_ns[i];
       sum.foreign_runs[i] += value.foreign_runs[i];
     }
-  }
-  return sum;
-}
-
-absl::StatusOr<podfence_waits> SchedProbe::ReadWaits(uint32_t slot) const {
-  podfence_waits sum = {};
-  if (!object_->rodata->measure_wait) return sum;
-  absl::StatusOr<std::vector<podfence_waits>> values = ReadPerCpu<podfence_waits>(object_->maps.waits, slot);
-  if (!values.ok()) return values.status();
-  for (const podfence_waits& value : *values) {
-    sum.total_ns += value.total_ns;
-    for (size_t i = 0; i < PODFENCE_WAIT_BUCKETS; ++i) sum.counts[i] += value.counts[i];
+    sum.wait_ns += value.wait_ns;
+    for (size_t i = 0; i < PODFENCE_WAIT_BUCKETS; ++i) sum.waits[i] += value.waits[i];
   }
   return sum;
 }

@@ -37,7 +37,6 @@ class SchedProbe {
   absl::Status Clear(uint32_t slot);
   // Of a slot, summed over the CPUs.
   absl::StatusOr<podfence_counters> ReadCounters(uint32_t slot) const;
-  absl::StatusOr<podfence_waits> ReadWaits(uint32_t slot) const;
 
   struct Losses {
     uint64_t lost = 0;

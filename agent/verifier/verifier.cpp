@@ -190,10 +190,8 @@ absl::Status KernelVerifier::AddKernelCounters(Observation& observation) {
     fence.escape_ns = counters->escape_ns;
     std::copy_n(counters->foreign_ns, kForeignClasses, fence.foreign_ns.begin());
     std::copy_n(counters->foreign_runs, kForeignClasses, fence.foreign_runs.begin());
-    absl::StatusOr<podfence_waits> waits = sched_->ReadWaits(slots_[i]);
-    if (!waits.ok()) return waits.status();
-    fence.wait.total_ns = waits->total_ns;
-    std::copy_n(waits->counts, kWaitBuckets, fence.wait.counts.begin());
+    fence.wait.total_ns = counters->wait_ns;
+    std::copy_n(counters->waits, kWaitBuckets, fence.wait.counts.begin());
   }
   absl::StatusOr<SchedProbe::Losses> losses = sched_->ReadLosses();
   if (!losses.ok()) return losses.status();

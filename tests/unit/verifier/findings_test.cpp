@@ -37,16 +37,15 @@ TEST(FindingsTest, NamesIntruderAndOwner) {
   EXPECT_EQ(finding.kind, KernelFindingKind::kIntrusion);
   EXPECT_EQ(finding.foreign, ForeignClass::kContainer);
   EXPECT_EQ(finding.container, "db");
-  EXPECT_EQ(
-      finding.message,
-      "stress (pid 77) of container proxy of pod uid-2 ran 3 ms on CPU 4, exclusive to container db of pod uid-1");
+  EXPECT_EQ(finding.message,
+            "stress (pid 77), container proxy of pod uid-2, ran 3 ms on CPU 4, exclusive to container db of pod uid-1");
 }
 
 TEST(FindingsTest, NamesHostProcessesByTheirCgroup) {
   podfence_event event = MakeEvent(PODFENCE_EVENT_INTRUSION);
   event.foreign = PODFENCE_FOREIGN_HOST;
   event.cgroup_id = 123;
-  EXPECT_THAT(ToFinding(event, kFences).message, HasSubstr("a host process (cgroup id 123)"));
+  EXPECT_THAT(ToFinding(event, kFences).message, HasSubstr("stress (pid 77), a host process (cgroup id 123), ran"));
 }
 
 TEST(FindingsTest, NamesEscapesAndTheSetTheyLeft) {
@@ -83,9 +82,9 @@ TEST(ReasonInLogTest, TakesTheLastLineWhereTheVerifierWasNotAsked) {
   EXPECT_EQ(ReasonInLog(""), "");
 }
 
-TEST(WaitHistogramTest, BucketsAreBoundedByPowersOfTwoMicroseconds) {
-  EXPECT_EQ(WaitHistogram::UpperBoundNs(0), 1000U);
-  EXPECT_EQ(WaitHistogram::UpperBoundNs(10), 1024000U);
+TEST(WaitHistogramTest, BucketsAreBoundedByPowersOfTwo) {
+  EXPECT_EQ(WaitHistogram::UpperBoundNs(0), 1024U);
+  EXPECT_EQ(WaitHistogram::UpperBoundNs(10), 1048576U);
   EXPECT_EQ(WaitHistogram::UpperBoundNs(kWaitBuckets - 1), std::nullopt);
 }
 
