@@ -36,9 +36,9 @@ absl::StatusOr<std::vector<NumaReservation>> SpreadMemory(const Quantity& reserv
     left -= here;
   }
   if (!left.IsZero()) {
-    return absl::InvalidArgumentError(Cat("systemReserved, kubeReserved and evictionHard reserve ", reserved.ToString(),
-                                          " of memory, ", left.ToString(),
-                                          " more than the machine has beside its huge pages: reserve less"));
+    return absl::InvalidArgumentError(Cat(
+        "systemReserved, kubeReserved and evictionHard reserve ", reserved.ToString(), " of memory, ", left.ToString(),
+        " more than the machine has beside its huge pages: reserve less, or set memoryManagerPolicy to None"));
   }
   return spread;
 }

@@ -276,6 +276,7 @@ absl::StatusOr<Config> LoadConfigFile(const std::string& path) {
 
 std::vector<std::string> ConfigKeys() {
   std::vector<std::string> names;
+  names.reserve(kKeys.size());
   for (const Key& key : kKeys) names.emplace_back(key.name);
   return names;
 }

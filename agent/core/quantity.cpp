@@ -195,9 +195,8 @@ void Quantity::RoundUpToMilli() {
   constexpr int kStep = kNanosPerUnit / 1000;
   const Wide rest = nanos_ % kStep;
   if (rest == 0) return;
-  nanos_ -= rest;
-  const Wide step = rest < 0 ? -kStep : kStep;
-  if (__builtin_add_overflow(nanos_, step, &nanos_)) nanos_ -= step;
+  const Wide whole = nanos_ - rest;
+  if (__builtin_add_overflow(whole, rest < 0 ? -kStep : kStep, &nanos_)) nanos_ = whole;
 }
 
 std::string Quantity::ToString() const {

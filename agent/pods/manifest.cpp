@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "agent/core/text.h"
+#include "agent/pods/names.h"
 
 namespace podfence {
 namespace {
@@ -107,7 +108,11 @@ void ReadMetadata(const Field& field, Pod& pod, Problems& problems) {
   if (!Is(field, Node::Kind::kMap, problems)) return;
   field.EachMember([&](const std::string& key, const Field& value) {
     if (key == "name") pod.name = ReadString(value, problems);
-    if (key == "uid") pod.uid = ReadString(value, problems);
+    if (key == "uid") {
+      pod.uid = ReadString(value, problems);
+      // The API takes any text; here it names cgroups and directories.
+      if (LabelValueFaults(pod.uid) > 0) problems.Add(value, Cat(Quoted(pod.uid), " must be ", kLabelValueRule));
+    }
     if (key == "labels") pod.labels = ReadStringMap(value, problems);
     if (key == "annotations") pod.annotations = ReadStringMap(value, problems);
     if (key == "namespace") {

@@ -177,6 +177,14 @@ TEST(ParsePodJson, VariablesNeedNamesThatAnEnvironmentCanHold) {
   }
 }
 
+TEST(ParsePodJson, AUidCannotLeaveItsDirectory) {
+  for (const std::string& uid : std::vector<std::string>{"../../etc", "..", "a/b", "-a", "a b", std::string(64, 'a')}) {
+    const absl::StatusOr<Pod> pod = ParsePodJson({{"metadata", {{"uid", uid}}}});
+    EXPECT_THAT(std::string(pod.status().message()), HasSubstr("metadata.uid: \"" + uid)) << uid;
+  }
+  EXPECT_TRUE(ParsePodJson({{"metadata", {{"uid", "0b7c1f7e-5a4b-4f0e-9d53-3c1d9d8f6a11"}}}}).ok());
+}
+
 TEST(ParsePodJson, NamesTheFieldThatIsWrong) {
   const auto error = [](std::string_view text) {
     return std::string(ParsePodJson(nlohmann::json::parse(text)).status().message());
