@@ -28,7 +28,7 @@ bench: install-deps ## every benchmark
 
 lab: install-deps ## a shell in the lab guest, with the built programs
 	@scripts/build all
-	@scripts/lab shell node $(wildcard $(BUILD)/podfence $(BUILD)/kernel_*)
+	@scripts/lab shell node $(BUILD)/podfence $(BUILD)/kernel_*
 
 clean: ## removes what was built (downloads stay in ~/.cache/podfence)
 	rm -rf $(BUILD)

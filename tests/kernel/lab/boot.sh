@@ -35,7 +35,7 @@ lab_begin() {
   lab_work=$(mktemp -d "${TMPDIR:-/tmp}/podfence-lab.$$.XXXXXX")
   mkdir -p "$lab_work/layer/lab"
   trap lab_end EXIT
-  trap 'exit 130' INT
+  trap 'say "ended"; exit 130' INT
   trap 'exit 143' TERM
 }
 
