@@ -39,6 +39,7 @@ class CpuSet {
     words_[word] |= uint64_t{1} << (cpu % 64);
   }
   void Remove(int cpu);
+  void Clear() { words_.clear(); }
   bool Contains(int cpu) const {
     const size_t word = static_cast<size_t>(cpu) / 64;
     return cpu >= 0 && word < words_.size() && ((words_[word] >> (cpu % 64)) & 1) != 0;
