@@ -156,7 +156,7 @@ void PartBudget(Draft& draft, const MemoryRequests& budget, NumaSet numa) {
   for (ContainerAllocation* allocation : sharing) allocation->memory = BlocksOf(rest, numa);
 }
 
-// Every resource gets the same sets.
+// Every resource gets the same sets; there is one at least.
 ProviderHints HintsFor(const Draft& draft, const MemoryRequests& requests) {
   ProviderHints hints;
   std::optional<HintFamily> family = MemoryFamily(draft.nodes, requests, draft.memory_to_reuse);
@@ -165,8 +165,9 @@ ProviderHints HintsFor(const Draft& draft, const MemoryRequests& requests) {
   for (size_t r = 0; r < requests.size(); ++r) {
     hints[r].resource = requests[r].resource;
     hints[r].kind = ResourceHints::Kind::kFamily;
-    hints[r].family = r + 1 < requests.size() ? *family : *std::move(family);
+    if (r > 0) hints[r].family = *family;
   }
+  hints[0].family = *std::move(family);
   return hints;
 }
 

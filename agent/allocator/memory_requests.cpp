@@ -81,7 +81,7 @@ absl::StatusOr<MemoryRequests> PodMemoryRequests(const Pod& pod) {
   MemoryRequests sidecars;
   for (const Container& container : pod.init_containers) {
     const absl::StatusOr<MemoryRequests> requests = ContainerMemoryRequests(pod, container);
-    if (!requests.ok()) return requests;
+    if (!requests.ok()) return requests.status();
     if (IsSidecar(container)) {
       AddTo(sidecars, *requests);
       continue;
@@ -94,7 +94,7 @@ absl::StatusOr<MemoryRequests> PodMemoryRequests(const Pod& pod) {
   MemoryRequests needed;
   for (const Container& container : pod.containers) {
     const absl::StatusOr<MemoryRequests> requests = ContainerMemoryRequests(pod, container);
-    if (!requests.ok()) return requests;
+    if (!requests.ok()) return requests.status();
     AddTo(needed, *requests);
   }
   // Resources that only init containers ask for are not counted: so the reference.

@@ -244,15 +244,17 @@ absl::Status ValidateCpuChange(const CpuSet& never_exclusive, const NodeState& b
                                const PodAllocation* was, const PodAllocation* is) {
   const CpuSet had = was == nullptr ? CpuSet() : Owned(*was);
   const CpuSet has = is == nullptr ? CpuSet() : Owned(*is);
-  const CpuSet gained = has - had;
-  if (!gained.IsSubsetOf(before.shared_cpus)) {
-    const int cpu = (gained - before.shared_cpus).First();
-    return Violation("CPU ", cpu, " goes to ", HolderOf(cpu, *is, nullptr), " but is owned by ",
-                     OwnerOf(cpu, before, change.uid));
-  }
-  if (gained.Intersects(never_exclusive)) {
-    return Violation("CPU ", (gained & never_exclusive).First(), " goes to ",
-                     HolderOf((gained & never_exclusive).First(), *is, nullptr), " but is reserved for the system");
+  if (is != nullptr) {
+    const CpuSet gained = has - had;
+    if (!gained.IsSubsetOf(before.shared_cpus)) {
+      const int cpu = (gained - before.shared_cpus).First();
+      return Violation("CPU ", cpu, " goes to ", HolderOf(cpu, *is, nullptr), " but is owned by ",
+                       OwnerOf(cpu, before, change.uid));
+    }
+    if (gained.Intersects(never_exclusive)) {
+      const int cpu = (gained & never_exclusive).First();
+      return Violation("CPU ", cpu, " goes to ", HolderOf(cpu, *is, nullptr), " but is reserved for the system");
+    }
   }
   CpuSet shared = before.shared_cpus;
   shared |= had;

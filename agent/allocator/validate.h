@@ -23,9 +23,8 @@ CpuSet NeverExclusive(const Machine& machine, const CpuSet& reserved);
 absl::Status ValidateState(const NodeState& initial, const CpuSet& never_exclusive, const NodeState& state);
 
 // One change against the state before it, at a cost that does not grow with the number of pods: what the pod gains
-// comes from the node shared pool or was its own, what it loses goes back there, and the memory
-// books change by what its blocks say. What was amiss before (a machine that has shrunk) is not the change's fault.
-// Internal as above.
+// comes from the node shared pool, what it loses goes back there, and the memory books change by what its blocks say.
+// What was amiss before (a machine that has shrunk) is not the change's fault. Internal as above.
 absl::Status ValidateChange(const CpuSet& never_exclusive, const NodeState& before, const StateChange& change);
 
 }  // namespace podfence
