@@ -81,24 +81,27 @@ std::optional<double> Rate(const Snapshot& now, const Snapshot* before, const st
 
 bool IsExclusive(const ContainerView& container) { return container.assignment.ends_with("_exclusive"); }
 
-Cell CpusCell(const ContainerView& container) {
-  if (container.cpus.empty()) return {"not fenced", Colour::kDim};
-  const std::string decided = container.cpus.ToString();
-  if (container.phase != "running" || container.effective_cpus == container.cpus) return decided;
-  return {Cat(decided, ", but the kernel has ", container.effective_cpus.ToString()), Colour::kRed};
+bool IsMisplaced(const ContainerView& container) {
+  return container.phase == "running" && !container.cpus.empty() && container.effective_cpus != container.cpus;
 }
 
+Cell CpusCell(const ContainerView& container) {
+  if (container.cpus.empty()) return {"any", Colour::kDim};
+  return {container.cpus.ToString(), IsMisplaced(container) ? Colour::kRed : Colour::kPlain};
+}
+
+// CPUs' worth of time, of an exclusive container also as a part of its promise; without a rate the whole time.
 Cell UsedCell(std::optional<double> rate, const ContainerView& container) {
   if (!rate) return container.cpu_seconds > 0 ? Cell(Seconds(container.cpu_seconds)) : Cell("-", Colour::kDim);
   if (!IsExclusive(container) || container.promised_cpus <= 0) return Fixed(*rate, 2);
-  return Cat(Fixed(*rate, 2), " (", Fixed(100 * *rate / container.promised_cpus, 1), "%)");
+  return Cat(Fixed(*rate, 2), " ", Fixed(100 * *rate / container.promised_cpus, 1), "%");
 }
 
 Cell PromiseCell(const ContainerView& container) {
   if (container.promised_cpus <= 0) return {"-", Colour::kDim};
   const double whole = static_cast<double>(static_cast<uint64_t>(container.promised_cpus));
   const std::string amount = Fixed(container.promised_cpus, whole == container.promised_cpus ? 0 : 2);
-  return IsExclusive(container) ? amount : Cat("at most ", amount);
+  return IsExclusive(container) ? amount : Cat("≤ ", amount);
 }
 
 // At itself and every ancestor.
@@ -113,26 +116,40 @@ Cell ThrottledCell(const ContainerView& container) {
   return {Seconds(seconds), IsExclusive(container) ? Colour::kRed : Colour::kYellow};
 }
 
+// Red where an operator can act on it.
 Cell ForeignCell(const ContainerView& container) {
   if (!IsExclusive(container)) return {"-", Colour::kDim};
-  std::vector<std::string> parts;
-  Colour colour = Colour::kPlain;
-  for (size_t i = 0; i < kForeignClasses; ++i) {
-    if (container.foreign_seconds[i] <= 0) continue;
-    parts.push_back(Cat(kForeignClassNames[i], " ", Seconds(container.foreign_seconds[i])));
-    const auto foreign = static_cast<ForeignClass>(i);
-    if (foreign == ForeignClass::kContainer || foreign == ForeignClass::kHost) colour = Colour::kRed;
-  }
-  if (parts.empty()) return "0";
-  return {absl::StrJoin(parts, ", "), colour};
+  const auto& seconds = container.foreign_seconds;
+  const double total = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  const bool all_bound = total <= seconds[static_cast<size_t>(ForeignClass::kBoundKthread)];
+  return {Seconds(total), all_bound ? Colour::kPlain : Colour::kRed};
 }
 
-std::string StateText(const ContainerView& container) {
-  std::string text = container.phase;
-  if (container.restarts > 0) absl::StrAppend(&text, ", ", Count(container.restarts, "restart", "restarts"));
-  if (container.escaped_seconds > 0) absl::StrAppend(&text, ", escaped for ", Seconds(container.escaped_seconds));
-  if (!container.message.empty()) absl::StrAppend(&text, ": ", container.message);
-  return text;
+// What the columns do not say of a container; a line each.
+std::vector<Cell> Notes(const ContainerView& container) {
+  std::vector<Cell> notes;
+  if (container.phase != "running" || container.restarts > 0 || !container.message.empty()) {
+    std::string text = container.phase;
+    if (container.restarts > 0) absl::StrAppend(&text, ", ", Count(container.restarts, "restart", "restarts"));
+    if (!container.message.empty()) absl::StrAppend(&text, ": ", container.message);
+    notes.emplace_back(std::move(text), container.phase == "failed" ? Colour::kRed : Colour::kYellow);
+  }
+  if (IsMisplaced(container)) {
+    const std::string cpus = container.effective_cpus.ToString();
+    notes.emplace_back(Cat("the kernel lets it run on ", cpus.empty() ? "no CPU known" : cpus), Colour::kRed);
+  }
+  if (container.escaped_seconds > 0) {
+    notes.emplace_back(Cat("ran outside of its CPUs for ", Seconds(container.escaped_seconds)), Colour::kRed);
+  }
+  std::vector<std::string> foreign;
+  for (size_t i = 0; i < kForeignClasses; ++i) {
+    if (container.foreign_seconds[i] <= 0) continue;
+    foreign.push_back(Cat(kForeignClassNames[i], " ", Seconds(container.foreign_seconds[i])));
+  }
+  if (IsExclusive(container) && !foreign.empty()) {
+    notes.emplace_back(Cat("on its CPUs ran: ", absl::StrJoin(foreign, ", ")), Colour::kDim);
+  }
+  return notes;
 }
 
 // A section under its heading; nothing where the section is empty.
@@ -173,24 +190,24 @@ std::string RenderHeadline(const Snapshot& now, const Terminal& terminal) {
 }
 
 std::string RenderContainers(const Snapshot& now, const Snapshot* before, const Terminal& terminal) {
-  const bool rates = before != nullptr;
-  Table table({{"  Container"},
+  Table table({{" Container"},
                {"CPUs"},
                {"NUMA"},
-               {rates ? "CPUs used" : "CPU time", kRight},
-               {"Promised", kRight},
+               {before != nullptr ? "Used" : "CPU time", kRight},
+               {"Promise", kRight},
                {"Throttled", kRight},
-               {"Foreign"},
-               {"State"}});
+               {"Foreign", kRight}});
   for (const PodView& pod : now.pods) {
     table.AddGroup({PodName(now, pod.uid), Colour::kBold});
     for (const ContainerView& container : pod.containers) {
-      const bool running = container.phase == "running";
-      table.AddRow({Cat("  ", container.name), CpusCell(container),
+      table.AddRow({Cat(" ", container.name), CpusCell(container),
                     container.mems.empty() ? Cell("any") : Cell(container.mems.ToString()),
                     UsedCell(Rate(now, before, pod.uid, container), container), PromiseCell(container),
-                    ThrottledCell(container), ForeignCell(container),
-                    Cell(StateText(container), running ? Colour::kPlain : Colour::kYellow)});
+                    ThrottledCell(container), ForeignCell(container)});
+      for (Cell& note : Notes(container)) {
+        note.text.insert(0, "   ");
+        table.AddGroup(std::move(note));
+      }
     }
   }
   return table.Render(terminal);
@@ -214,10 +231,13 @@ std::string RenderThrottling(const Snapshot& now, const Terminal& terminal) {
     }
     // Below its parent, when that is shown, only the last part of the path is needed.
     const size_t slash = path.find_last_of('/');
-    const auto parent = slash == std::string::npos ? depths.end() : depths.find(path.substr(0, slash));
+    const std::string above = slash == std::string::npos ? "" : path.substr(0, slash);
+    const auto parent = path.empty() ? depths.end() : depths.find(above);
     const size_t depth = parent == depths.end() ? 0 : parent->second + 1;
     depths.emplace(path, depth);
-    const std::string name = depth == 0 ? path : Cat(std::string(2 * depth, ' '), path.substr(slash + 1));
+    const std::string name =
+        depth == 0 ? path
+                   : Cat(std::string(2 * depth, ' '), slash == std::string::npos ? path : path.substr(slash + 1));
     const Colour colour = view.throttled_periods > 0 ? Colour::kYellow : Colour::kPlain;
     table.AddRow({name.empty() ? "/" : name, view.limited ? "yes" : "none", Cat(view.periods),
                   Cell(Cat(view.throttled_periods), colour), Cell(Seconds(view.throttled_seconds), colour)});

@@ -13,7 +13,8 @@ namespace podfence {
 
 // Version, mode, age, pods, and in red whatever an operator must look at: findings, violations, failing collectors.
 std::string RenderHeadline(const Snapshot& now, const Terminal& terminal);
-// Each container with its CPUs, its NUMA nodes, CPU time against its promise, throttling and foreign time.
+// Each container with its CPUs, its NUMA nodes, CPUs' worth of time used against its promise, time throttled at itself
+// and every ancestor, time that others ran on its exclusive CPUs; below it whatever else there is to say of it.
 std::string RenderContainers(const Snapshot& now, const Snapshot* before, const Terminal& terminal);
 // CFS bandwidth of every container's cgroup and of every ancestor, each once, as a tree; beyond 40 cgroups only those
 // that have a quota or were throttled.

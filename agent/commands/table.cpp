@@ -106,13 +106,17 @@ std::string Truncate(std::string_view text, size_t width) {
 std::vector<std::string> Wrap(std::string_view text, size_t width) {
   std::vector<std::string> lines;
   width = std::max<size_t>(width, 1);
+  const size_t blanks = std::min(text.find_first_not_of(' '), text.size());
+  const std::string indent(blanks < width ? blanks : 0, ' ');
+  text.remove_prefix(blanks);
+  width -= indent.size();
   while (DisplayWidth(text) > width) {
     const size_t end = BreakAt(text, width);
-    lines.emplace_back(text.substr(0, end));
+    lines.push_back(Cat(indent, text.substr(0, end)));
     text.remove_prefix(end);
     while (text.starts_with(' ')) text.remove_prefix(1);
   }
-  lines.emplace_back(text);
+  lines.push_back(Cat(indent, text));
   return lines;
 }
 

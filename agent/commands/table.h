@@ -27,7 +27,7 @@ size_t DisplayWidth(std::string_view text);
 // The first `width` columns of text, the last one "…" where something is cut off.
 std::string Truncate(std::string_view text, size_t width);
 // text in lines of at most `width` columns: broken at spaces, else behind commas and slashes, else behind the hyphens
-// of names, else anywhere.
+// of names, else anywhere. Blanks at its beginning indent every line.
 std::vector<std::string> Wrap(std::string_view text, size_t width);
 
 // Columns under a heading, made for a terminal's width. Where they do not fit, the widest columns are narrowed, in

@@ -109,12 +109,12 @@ TEST(StatusView, ContainersSetWhatTheyGotBesideThePromise) {
   now.monotonic += 10;
   now.pods[0].containers[0].cpu_seconds += 5;
   now.pods[0].containers[1].cpu_seconds += 29.7;
-  EXPECT_EQ(RenderContainers(now, &before, {120, false}),
-            "  Container  CPUs   NUMA     CPUs used   Promised  Throttled  Foreign  State\n"
+  EXPECT_EQ(RenderContainers(now, &before, kPlain80),
+            " Container  CPUs   NUMA        Used  Promise  Throttled  Foreign\n"
             "default/database\n"
-            "  exporter   6      0             0.50  at most 1   250.0 ms  -        running\n"
-            "  postgres   1-2,5  0     2.97 (99.0%)          3          0  0        running\n");
-  EXPECT_THAT(RenderContainers(now, nullptr, {120, false}),
+            " exporter   6      0           0.50      ≤ 1   250.0 ms        -\n"
+            " postgres   1-2,5  0     2.97 99.0%        3          0        0\n");
+  EXPECT_THAT(RenderContainers(now, nullptr, kPlain80),
               AllOf(HasSubstr("CPU time"), HasSubstr("329.7 s"), Not(HasSubstr("%"))));
 }
 
@@ -132,16 +132,24 @@ TEST(StatusView, ContainersShowWhatIsWrong) {
   Snapshot now = Example();
   ContainerView& postgres = now.pods[0].containers[1];
   postgres.effective_cpus = Cpus("0-7");
-  postgres.foreign_seconds = {0.5, 0, 0, 0, 0.0000004};
+  postgres.foreign_seconds = {0.5, 0, 0, 0, 0.000004};
   postgres.escaped_seconds = 2;
   postgres.restarts = 1;
   postgres.throttling[1].throttled_periods = 3;
   postgres.throttling[1].throttled_seconds = 1.25;
-  const std::string text = RenderContainers(now, nullptr, {200, false});
-  EXPECT_THAT(text, HasSubstr("1-2,5, but the kernel has 0-7"));
-  EXPECT_THAT(text, HasSubstr("container 500.0 ms, kthread_bound 0 us"));
-  EXPECT_THAT(text, HasSubstr("running, 1 restart, escaped for 2.0 s"));
-  EXPECT_THAT(text, HasSubstr("1.2 s"));
+  postgres.phase = "running";
+  now.pods[0].containers[0].phase = "waiting";
+  now.pods[0].containers[0].message = "back-off of 10 s";
+  EXPECT_EQ(RenderContainers(now, nullptr, kPlain80),
+            " Container  CPUs   NUMA  CPU time  Promise  Throttled   Foreign\n"
+            "default/database\n"
+            " exporter   6      0            -      ≤ 1   250.0 ms         -\n"
+            "   waiting: back-off of 10 s\n"
+            " postgres   1-2,5  0      300.0 s        3      1.2 s  500.0 ms\n"
+            "   running, 1 restart\n"
+            "   the kernel lets it run on 0-7\n"
+            "   ran outside of its CPUs for 2.0 s\n"
+            "   on its CPUs ran: container 500.0 ms, kthread_bound 4 us\n");
 }
 
 TEST(StatusView, ThrottlingShowsEveryAncestorOnce) {

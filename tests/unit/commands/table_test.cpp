@@ -23,6 +23,8 @@ TEST(Wrap, BreaksWhereAReaderWould) {
   EXPECT_THAT(Wrap("1000-1023", 6), ElementsAre("1000-1", "023"));  // a range, not a name
   EXPECT_THAT(Wrap("abcdefghij", 4), ElementsAre("abcd", "efgh", "ij"));
   EXPECT_THAT(Wrap("äöüäöü", 4), ElementsAre("äöüä", "öü"));
+  EXPECT_THAT(Wrap("  backup-agent", 10), ElementsAre("  backup-", "  agent"));
+  EXPECT_THAT(Wrap("    ab", 4), ElementsAre("ab"));  // no room for the indentation
   EXPECT_THAT(Wrap("ab", 0), ElementsAre("a", "b"));
 }
 
