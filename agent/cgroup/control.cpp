@@ -147,6 +147,20 @@ absl::StatusOr<NumaSet> ReadMems(const Cgroup& cgroup, std::string_view file) {
 }
 absl::Status WriteMems(const Cgroup& cgroup, NumaSet mems) { return cgroup.Write(kCpusetMems, mems.ToString()); }
 
+absl::StatusOr<WholeSets> ReadWhole(const Cgroup& root) {
+  absl::StatusOr<CpuSet> cpus = ReadCpus(root, kCpusetCpusEffective);
+  if (!cpus.ok()) return cpus.status();
+  const absl::StatusOr<NumaSet> mems = ReadMems(root, kCpusetMemsEffective);
+  if (!mems.ok()) return mems.status();
+  return WholeSets{*std::move(cpus), *mems};
+}
+
+absl::Status WriteCpuset(const Cgroup& cgroup, std::string_view file, const std::string& list, const WholeSets& whole) {
+  const absl::Status status = cgroup.Write(file, list);
+  if (!list.empty() || !absl::IsResourceExhausted(status)) return status;
+  return cgroup.Write(file, file == kCpusetMems ? whole.mems.ToString() : whole.cpus.ToString());
+}
+
 absl::StatusOr<CpuMax> ReadCpuMax(const Cgroup& cgroup) {
   return ReadAs<CpuMax>(cgroup, kCpuMax, [](const std::string& text) { return CpuMax::Parse(text); });
 }

@@ -37,7 +37,7 @@ struct CpuMax {
   friend bool operator==(const CpuMax&, const CpuMax&) = default;
 };
 
-// cpu.stat. The throttling fields are absent at the root and where cpu is not enabled.
+// cpu.stat. The throttling fields are absent where cpu is not enabled.
 struct CpuStat {
   uint64_t usage_usec = 0;
   std::optional<uint64_t> nr_periods;
@@ -65,6 +65,17 @@ absl::Status WriteCpus(const Cgroup& cgroup, const CpuSet& cpus);
 // cpuset.mems, cpuset.mems.effective.
 absl::StatusOr<NumaSet> ReadMems(const Cgroup& cgroup, std::string_view file);
 absl::Status WriteMems(const Cgroup& cgroup, NumaSet mems);
+
+// What the hierarchy's root may use: the effective sets of a cgroup that inherits all the way up.
+struct WholeSets {
+  CpuSet cpus;
+  NumaSet mems;
+};
+absl::StatusOr<WholeSets> ReadWhole(const Cgroup& root);
+// Writes a list into cpuset.cpus or cpuset.mems; an empty one lets the cgroup inherit. The kernel refuses to empty a
+// set that was not empty while processes live below (cpuset.c validate_change: ENOSPC): the whole set is written there,
+// which allows the same.
+absl::Status WriteCpuset(const Cgroup& cgroup, std::string_view file, const std::string& list, const WholeSets& whole);
 
 absl::StatusOr<CpuMax> ReadCpuMax(const Cgroup& cgroup);
 absl::StatusOr<uint64_t> ReadCpuWeight(const Cgroup& cgroup);                 // 1 to 10000

@@ -13,21 +13,23 @@ namespace {
 constexpr std::string_view kPodPrefix = "pod";
 
 // Writes every file of a cgroup's fence and reads them back: for a cgroup that nobody lives in yet, so in any order.
-absl::Status FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const CpuSet& all) {
+absl::Status FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const WholeSets& whole) {
   absl::StatusOr<FenceState> state = ReadFence(cgroup);
   if (!state.ok()) return state.status();
-  for (const Difference& difference : Compare(fence, state->now)) {
-    const absl::Status status = cgroup.Write(difference.file, difference.expected);
+  for (const Difference& difference : Compare(fence, state->now, whole)) {
+    const bool set = difference.file == kCpusetCpus || difference.file == kCpusetMems;
+    const absl::Status status = set ? WriteCpuset(cgroup, difference.file, difference.expected, whole)
+                                    : cgroup.Write(difference.file, difference.expected);
     if (!status.ok()) return status;
   }
   state = ReadFence(cgroup);
   if (!state.ok()) return state.status();
-  const std::vector<Difference> left = Compare(fence, state->now);
+  const std::vector<Difference> left = Compare(fence, state->now, whole);
   if (!left.empty()) {
     return absl::AbortedError(Cat("fence ", cgroup.path(), ": wrote ", left[0].file, "=", left[0].expected,
                                   ", but it says ", left[0].found, ": someone else writes it too"));
   }
-  if (!fence.cpus.empty() && state->effective != (fence.cpus & all)) {
+  if (!fence.cpus.empty() && state->effective != (fence.cpus & whole.cpus)) {
     return absl::FailedPreconditionError(Cat("fence ", cgroup.path(), ": wrote cpuset.cpus=", fence.cpus.ToString(),
                                              ", but effective are ", state->effective.ToString(),
                                              ": a cgroup above allows fewer"));
@@ -49,35 +51,34 @@ struct Enforcer::Impl {
     if (own) return absl::OkStatus();
     return absl::FailedPreconditionError("the enforcer's own cgroup is not made yet: call Prepare first");
   }
-  // The CPUs the whole hierarchy may use, as they are now.
-  absl::StatusOr<CpuSet> AllCpus() const { return ReadCpus(root, kCpusetCpusEffective); }
 
   absl::StatusOr<EnforceReport> Run(const NodeState& state, bool sweep);
   absl::Status CheckNobodyShares(const Plan& plan, const Fence& fence) const;
-  absl::StatusOr<Cgroup> OpenFenced(const Cgroup& parent, std::string_view name, const Fence& fence, const CpuSet& all);
-  absl::StatusOr<Cgroup> ParentOf(const Plan& plan, const Fence& fence, const CpuSet& all);
+  absl::StatusOr<Cgroup> OpenFenced(const Cgroup& parent, std::string_view name, const Fence& fence,
+                                    const WholeSets& whole);
+  absl::StatusOr<Cgroup> ParentOf(const Plan& plan, const Fence& fence, const WholeSets& whole);
   void CheckQuotaAbove(const Plan& plan, EnforceReport& report) const;
 };
 
 // An own cgroup that holds others: made, fenced, controllers passed on.
 absl::StatusOr<Cgroup> Enforcer::Impl::OpenFenced(const Cgroup& parent, std::string_view name, const Fence& fence,
-                                                  const CpuSet& all) {
+                                                  const WholeSets& whole) {
   absl::StatusOr<Cgroup> cgroup = parent.CreateChild(name);
   if (!cgroup.ok()) return cgroup.status();
-  if (absl::Status status = FenceAndCheck(*cgroup, fence, all); !status.ok()) return status;
+  if (absl::Status status = FenceAndCheck(*cgroup, fence, whole); !status.ok()) return status;
   if (absl::Status status = EnableControllers(*cgroup); !status.ok()) return status;
   left[fence.path] = {cgroup->id(), fence};
   return cgroup;
 }
 
 // The cgroup that a container's is made in: its pod's, or the pod's quota group.
-absl::StatusOr<Cgroup> Enforcer::Impl::ParentOf(const Plan& plan, const Fence& fence, const CpuSet& all) {
+absl::StatusOr<Cgroup> Enforcer::Impl::ParentOf(const Plan& plan, const Fence& fence, const WholeSets& whole) {
   const std::string pod_name = Cat(kPodPrefix, fence.uid);
-  absl::StatusOr<Cgroup> pod = OpenFenced(*own, pod_name, *plan.Find(pod_name), all);
+  absl::StatusOr<Cgroup> pod = OpenFenced(*own, pod_name, *plan.Find(pod_name), whole);
   if (!pod.ok()) return pod.status();
   const std::string parent_path = fence.path.substr(0, fence.path.rfind('/'));
   if (parent_path == pod_name) return pod;
-  return OpenFenced(*pod, parent_path.substr(pod_name.size() + 1), *plan.Find(parent_path), all);
+  return OpenFenced(*pod, parent_path.substr(pod_name.size() + 1), *plan.Find(parent_path), whole);
 }
 
 absl::Status Enforcer::Impl::CheckNobodyShares(const Plan& plan, const Fence& fence) const {
@@ -113,8 +114,8 @@ void Enforcer::Impl::CheckQuotaAbove(const Plan& plan, EnforceReport& report) co
 absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool sweep) {
   if (absl::Status status = CheckPrepared(); !status.ok()) return status;
   const Plan plan = MakePlan(state, context);
-  const absl::StatusOr<CpuSet> all = AllCpus();
-  if (!all.ok()) return all.status();
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root);
+  if (!whole.ok()) return whole.status();
   absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*own, plan);
   if (!nodes.ok()) return nodes.status();
   EnforceReport report;
@@ -124,7 +125,7 @@ absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool s
   for (Finding& finding : report.findings) {
     if (!finding.path.empty()) finding.path = Cat(own->path(), "/", finding.path);
   }
-  Pass pass(plan, *all, *std::move(nodes), report);
+  Pass pass(plan, *whole, *std::move(nodes), report);
   pass.FindDrift(left);
   pass.Vacate();
   if (host) {
@@ -179,16 +180,16 @@ absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, s
   const Plan plan = MakePlan(state, impl_->context);
   const Fence* fence = plan.FindContainer(uid, container);
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
+  const absl::StatusOr<WholeSets> whole = ReadWhole(impl_->root);
+  if (!whole.ok()) return whole.status();
   if (absl::Status status = impl_->CheckNobodyShares(plan, *fence); !status.ok()) return status;
-  const absl::StatusOr<CpuSet> all = impl_->AllCpus();
-  if (!all.ok()) return all.status();
-  const absl::StatusOr<Cgroup> parent = impl_->ParentOf(plan, *fence, *all);
+  const absl::StatusOr<Cgroup> parent = impl_->ParentOf(plan, *fence, *whole);
   if (!parent.ok()) return parent.status();
   // What an earlier start left in it (statistics, cgroups below) is not this one's.
   if (absl::Status status = parent->RemoveChild(container); !status.ok()) return status;
   absl::StatusOr<Cgroup> cgroup = parent->CreateChild(container);
   if (!cgroup.ok()) return cgroup.status();
-  if (absl::Status status = FenceAndCheck(*cgroup, *fence, *all); !status.ok()) return status;
+  if (absl::Status status = FenceAndCheck(*cgroup, *fence, *whole); !status.ok()) return status;
   impl_->left[fence->path] = {cgroup->id(), *fence};
   return cgroup;
 }

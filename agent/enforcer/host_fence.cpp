@@ -80,7 +80,7 @@ absl::StatusOr<CpuSet> HostFence::ReadMask() const {
 
 absl::Status HostFence::Save() { return ReplaceFile(RecordPath(), record_.ToText(boot_id_)); }
 
-absl::StatusOr<std::vector<HostFence::HostCgroup>> HostFence::Cgroups() const {
+absl::StatusOr<std::vector<HostFence::HostCgroup>> HostFence::Cgroups(const WholeSets& whole) const {
   const absl::StatusOr<std::vector<std::string>> names = root_.Children();
   if (!names.ok()) return names.status();
   std::vector<HostCgroup> cgroups;
@@ -91,6 +91,8 @@ absl::StatusOr<std::vector<HostFence::HostCgroup>> HostFence::Cgroups() const {
     absl::StatusOr<CpuSet> now = child.ok() ? ReadCpus(*child, kCpusetCpus) : child.status();
     if (absl::IsNotFound(now.status())) continue;
     if (!now.ok()) return now.status();
+    if (whole.cpus.IsSubsetOf(*now))
+      now->Clear();  // the same as to inherit, and all that can be put back (WriteCpuset)
     cgroups.push_back({*std::move(child), *std::move(now)});
   }
   return cgroups;
@@ -152,7 +154,8 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
     applied_ = cpus;  // nothing is to be kept off, and nothing to be undone
     return;
   }
-  absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups();
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
+  absl::StatusOr<std::vector<HostCgroup>> cgroups = whole.ok() ? Cgroups(*whole) : whole.status();
   if (!cgroups.ok()) {
     findings.push_back(NotFenced(root_.path(), kCpusetCpus, cpus, cgroups.status()));
     return;
@@ -190,7 +193,7 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
       findings.push_back(Drifted(host.cgroup.path(), kCpusetCpus, Wanted(original, *applied_), host.now));
       findings.back().repaired = true;
     }
-    const absl::Status status = WriteCpus(host.cgroup, wanted);
+    const absl::Status status = WriteCpuset(host.cgroup, kCpusetCpus, wanted.ToString(), *whole);
     if (!status.ok()) findings.push_back(NotFenced(host.cgroup.path(), kCpusetCpus, wanted, status));
   }
   if (!mask.ok()) {
@@ -204,7 +207,9 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
 }
 
 absl::StatusOr<std::optional<std::string>> HostFence::UserOf(const CpuSet& cpus) const {
-  const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups();
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
+  if (!whole.ok()) return whole.status();
+  const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups(*whole);
   if (!cgroups.ok()) return cgroups.status();
   for (const HostCgroup& host : *cgroups) {
     const absl::StatusOr<CpuSet> effective = ReadCpus(host.cgroup, kCpusetCpusEffective);
@@ -224,13 +229,15 @@ absl::Status HostFence::Release() {
   const auto ours = [&](const CpuSet& original, const CpuSet& now) {
     return !applied_ || now == Wanted(original, *applied_);
   };
-  const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups();
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
+  if (!whole.ok()) return whole.status();
+  const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups(*whole);
   if (!cgroups.ok()) return cgroups.status();
   for (const HostCgroup& host : *cgroups) {
     const auto known = record_.cgroups.find(host.cgroup.id());
     if (known == record_.cgroups.end() || host.now == known->second.cpus || !ours(known->second.cpus, host.now))
       continue;
-    note(WriteCpus(host.cgroup, known->second.cpus));
+    note(WriteCpuset(host.cgroup, kCpusetCpus, known->second.cpus.ToString(), *whole));
   }
   if (record_.workqueues) {
     const absl::StatusOr<CpuSet> mask = ReadMask();

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/cgroup/cgroup.h"
+#include "agent/cgroup/control.h"
 #include "agent/core/cpu_set.h"
 #include "agent/enforcer/finding.h"
 
@@ -70,7 +71,7 @@ class HostFence {
     Cgroup cgroup;
     CpuSet now;
   };
-  absl::StatusOr<std::vector<HostCgroup>> Cgroups() const;
+  absl::StatusOr<std::vector<HostCgroup>> Cgroups(const WholeSets& whole) const;
   std::string RecordPath() const;
   std::string MaskPath() const;
   absl::StatusOr<CpuSet> ReadMask() const;

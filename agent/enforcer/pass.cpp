@@ -5,16 +5,15 @@
 
 namespace podfence {
 
-Pass::Pass(const Plan& plan, CpuSet all, std::vector<TreeNode> nodes, EnforceReport& report)
-    : plan_(plan), all_(std::move(all)), nodes_(std::move(nodes)), report_(report) {
+Pass::Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, EnforceReport& report)
+    : plan_(plan), whole_(whole), nodes_(std::move(nodes)), report_(report) {
   for (const TreeNode& node : nodes_) wanted_.push_back(WantedOf(node));
 }
 
 // A cgroup that no decision names keeps what it has, but its CPUs: it is shared like any other.
 Fence Pass::WantedOf(const TreeNode& node) const {
-  if (node.fence != nullptr) return *node.fence;
-  Fence wanted = node.now;
-  if (!plan_.shared.empty()) wanted.cpus = plan_.shared;
+  Fence wanted = node.fence != nullptr ? *node.fence : node.now;
+  if (node.fence == nullptr && !plan_.shared.empty()) wanted.cpus = plan_.shared;
   return wanted;
 }
 
@@ -25,7 +24,7 @@ void Pass::FindDrift(const LeftFences& left) {
     const std::string_view why = known->second.id == node.cgroup.id()
                                      ? "someone changed it since it was written; written again"
                                      : "someone replaced the cgroup by a new one; written again";
-    for (const Difference& difference : Compare(known->second.fence, node.now)) {
+    for (const Difference& difference : Compare(known->second.fence, node.now, whole_)) {
       Finding finding = MakeFinding(FindingKind::kDrift, node.fence, node.cgroup.path(), difference, why);
       finding.repaired = true;  // taken back where the write fails
       report_.findings.push_back(std::move(finding));
@@ -34,7 +33,8 @@ void Pass::FindDrift(const LeftFences& left) {
 }
 
 bool Pass::Write(TreeNode& node, std::string_view file, const std::string& value) {
-  const absl::Status status = node.cgroup.Write(file, value);
+  const bool set = file == kCpusetCpus || file == kCpusetMems;
+  const absl::Status status = set ? WriteCpuset(node.cgroup, file, value, whole_) : node.cgroup.Write(file, value);
   ++report_.writes;
   if (status.ok() || absl::IsNotFound(status)) return status.ok();  // a cgroup that is gone needs nothing
   for (Finding& finding : report_.findings) {
@@ -46,7 +46,7 @@ bool Pass::Write(TreeNode& node, std::string_view file, const std::string& value
   return false;
 }
 
-void Pass::WriteCpuset(TreeNode& node, const CpuSet& cpus) {
+void Pass::SetCpus(TreeNode& node, const CpuSet& cpus) {
   cpusets_written_ = true;
   if (Write(node, kCpusetCpus, cpus.ToString())) node.now.cpus = cpus;
 }
@@ -54,12 +54,11 @@ void Pass::WriteCpuset(TreeNode& node, const CpuSet& cpus) {
 void Pass::ReadBack() {
   if (!cpusets_written_) return;
   cpusets_written_ = false;
-  const CpuSet none;
   for (TreeNode& node : nodes_) {
     absl::StatusOr<CpuSet> effective = ReadCpus(node.cgroup, kCpusetCpusEffective);
     // Gone is harmless; what cannot be read is taken as it was, so that no CPU counts as free that may not be.
     if (effective.ok()) node.effective = *std::move(effective);
-    if (absl::IsNotFound(effective.status())) node.effective = none;
+    if (absl::IsNotFound(effective.status())) node.effective.Clear();
   }
 }
 
@@ -67,7 +66,8 @@ void Pass::Vacate() {
   std::vector<CpusetChange> changes;
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const CpuSet& wanted = wanted_[i].cpus;
-    changes.push_back({!wanted.empty() && wanted.IsSubsetOf(plan_.exclusive), nodes_[i].now.cpus, wanted});
+    changes.push_back({!wanted.empty() && wanted.IsSubsetOf(plan_.exclusive), Simplified(nodes_[i].now.cpus, whole_),
+                       Simplified(wanted, whole_)});
     if (nodes_[i].fence == nullptr) {
       Finding finding = MakeFinding(FindingKind::kUnknownCgroup, nullptr, nodes_[i].cgroup.path(),
                                     {kCpusetCpus, wanted.ToString(), nodes_[i].now.cpus.ToString()},
@@ -75,8 +75,8 @@ void Pass::Vacate() {
       report_.findings.push_back(std::move(finding));
     }
   }
-  CpusetOrder order = OrderCpusets(changes, all_);
-  for (const CpusetWrite& write : order.vacate) WriteCpuset(nodes_[write.cgroup], write.cpus);
+  CpusetOrder order = OrderCpusets(changes, whole_.cpus);
+  for (const CpusetWrite& write : order.vacate) SetCpus(nodes_[write.cgroup], write.cpus);
   ReadBack();
   // Leaves only: in a cgroup that holds others of ours no process lives, and a pod's bubble holds its owners.
   for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -97,10 +97,10 @@ void Pass::Vacate() {
 void Pass::HandOver() {
   for (const CpusetWrite& write : hand_over_) {
     TreeNode& node = nodes_[write.cgroup];
-    if (!write.cpus.Intersects(stuck_)) WriteCpuset(node, write.cpus);
+    if (!write.cpus.Intersects(stuck_)) SetCpus(node, write.cpus);
   }
   for (size_t i = 0; i < nodes_.size(); ++i) {
-    for (const Difference& difference : Compare(wanted_[i], nodes_[i].now)) {
+    for (const Difference& difference : Compare(wanted_[i], nodes_[i].now, whole_)) {
       if (difference.file == kCpusetCpus || !Write(nodes_[i], difference.file, difference.expected)) continue;
       if (difference.file == kCpusetMems) nodes_[i].now.mems = wanted_[i].mems;
       if (difference.file == kMemoryMax) nodes_[i].now.memory_max = wanted_[i].memory_max;
@@ -111,12 +111,12 @@ void Pass::HandOver() {
 }
 
 void Pass::Grow() {
-  for (const CpusetWrite& write : grow_) WriteCpuset(nodes_[write.cgroup], write.cpus);
+  for (const CpusetWrite& write : grow_) SetCpus(nodes_[write.cgroup], write.cpus);
   ReadBack();
   for (const TreeNode& node : nodes_) {
     if (node.fence == nullptr) continue;
     report_.live.push_back({*node.fence, node.cgroup.path(), node.cgroup.id()});
-    const CpuSet expected = node.now.cpus & all_;
+    const CpuSet expected = node.now.cpus & whole_.cpus;
     if (node.now.cpus.empty() || node.effective == expected || node.effective.empty()) continue;
     report_.findings.push_back(MakeFinding(FindingKind::kNotEffective, node.fence, node.cgroup.path(),
                                            {kCpusetCpusEffective, expected.ToString(), node.effective.ToString()},

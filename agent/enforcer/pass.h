@@ -22,8 +22,7 @@ using LeftFences = std::map<std::string, LeftFence, std::less<>>;
 // fence between them; each adds to the report.
 class Pass {
  public:
-  // all: the CPUs the hierarchy's root may run on.
-  Pass(const Plan& plan, CpuSet all, std::vector<TreeNode> nodes, EnforceReport& report);
+  Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, EnforceReport& report);
 
   // Names what differs from what we left: it was someone else.
   void FindDrift(const LeftFences& left);
@@ -39,12 +38,12 @@ class Pass {
  private:
   Fence WantedOf(const TreeNode& node) const;
   bool Write(TreeNode& node, std::string_view file, const std::string& value);
-  void WriteCpuset(TreeNode& node, const CpuSet& cpus);
+  void SetCpus(TreeNode& node, const CpuSet& cpus);
   // A cpuset decides about all below it, so after a write every effective set is read anew.
   void ReadBack();
 
   const Plan& plan_;
-  CpuSet all_;
+  const WholeSets& whole_;
   std::vector<TreeNode> nodes_;
   std::vector<Fence> wanted_;     // in the nodes' order
   bool cpusets_written_ = false;  // since the last ReadBack

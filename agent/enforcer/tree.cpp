@@ -87,16 +87,27 @@ absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& pl
   return reader.Take();
 }
 
-std::vector<Difference> Compare(const Fence& wanted, const Fence& now) {
+CpuSet Simplified(const CpuSet& cpus, const WholeSets& whole) {
+  CpuSet simple = cpus;
+  if (whole.cpus.IsSubsetOf(cpus)) simple.Clear();
+  return simple;
+}
+
+NumaSet Simplified(NumaSet mems, const WholeSets& whole) { return whole.mems.IsSubsetOf(mems) ? NumaSet() : mems; }
+
+std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole) {
   std::vector<Difference> differences;
-  const auto check = [&](std::string_view file, std::string expected, std::string found) {
-    if (expected != found) differences.push_back({file, std::move(expected), std::move(found)});
+  const auto check = [&](bool same, std::string_view file, std::string expected, std::string found) {
+    if (!same) differences.push_back({file, std::move(expected), std::move(found)});
   };
-  check(kCpusetMems, wanted.mems.ToString(), now.mems.ToString());
-  check(kMemoryMax, MemoryText(wanted.memory_max), MemoryText(now.memory_max));
-  check(kCpuWeight, Cat(wanted.cpu_weight), Cat(now.cpu_weight));
-  check(kCpuMax, wanted.cpu_max.ToString(), now.cpu_max.ToString());
-  check(kCpusetCpus, wanted.cpus.ToString(), now.cpus.ToString());
+  check(Simplified(wanted.mems, whole) == Simplified(now.mems, whole), kCpusetMems, wanted.mems.ToString(),
+        now.mems.ToString());
+  check(MemoryText(wanted.memory_max) == MemoryText(now.memory_max), kMemoryMax, MemoryText(wanted.memory_max),
+        MemoryText(now.memory_max));
+  check(wanted.cpu_weight == now.cpu_weight, kCpuWeight, Cat(wanted.cpu_weight), Cat(now.cpu_weight));
+  check(wanted.cpu_max == now.cpu_max, kCpuMax, wanted.cpu_max.ToString(), now.cpu_max.ToString());
+  check(Simplified(wanted.cpus, whole) == Simplified(now.cpus, whole), kCpusetCpus, wanted.cpus.ToString(),
+        now.cpus.ToString());
   return differences;
 }
 

@@ -17,6 +17,10 @@ struct FenceState {
   CpuSet effective;  // cpuset.cpus.effective
 };
 absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup);
+// Empty for a set that holds the whole machine: to inherit all or to name all is the same, and the kernel does not
+// always let one be written instead of the other (WriteCpuset).
+CpuSet Simplified(const CpuSet& cpus, const WholeSets& whole);
+NumaSet Simplified(NumaSet mems, const WholeSets& whole);
 
 // One cgroup of ours as the kernel shows it.
 struct TreeNode {
@@ -38,8 +42,9 @@ struct Difference {
   std::string expected;
   std::string found;
 };
-// All but cpuset.cpus, then cpuset.cpus. memory.max counts in whole pages, as the kernel keeps it.
-std::vector<Difference> Compare(const Fence& wanted, const Fence& now);
+// All but cpuset.cpus, then cpuset.cpus. Sets are compared simplified; memory.max counts in whole
+// pages, as the kernel keeps it.
+std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole);
 
 // Fills in the message: "<path>/<file>: expected …, found …" and the reason.
 Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,

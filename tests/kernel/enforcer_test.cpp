@@ -76,17 +76,18 @@ class KernelEnforcerTest : public testing::Test {
   Cgroup Make(const NodeState& state, const std::string& uid, const std::string& container, bool busy = false) {
     absl::StatusOr<Cgroup> cgroup = enforcer_->CreateContainerCgroup(state, uid, container);
     EXPECT_TRUE(cgroup.ok()) << cgroup.status();
-    if (busy) {
-      const pid_t pid = fork();
-      if (pid == 0) {
-        volatile bool on = true;
-        while (on) {
-        }
-      }
-      EXPECT_EQ(MoveProcess(*cgroup, pid), absl::OkStatus());
-      busy_ = pid;
-    }
+    if (busy) KeepBusy(*cgroup);
     return *std::move(cgroup);
+  }
+  void KeepBusy(const Cgroup& cgroup) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      volatile bool on = true;
+      while (on) {
+      }
+    }
+    EXPECT_EQ(MoveProcess(cgroup, pid), absl::OkStatus());
+    busy_ = pid;
   }
   void MakeAll(const NodeState& state) {
     Apply(state);
@@ -173,6 +174,8 @@ TEST_F(KernelEnforcerTest, AProcessThatLivesKeepsItsCgroup) {
 
 TEST_F(KernelEnforcerTest, DriftOfAnyFileIsNamedAndRepaired) {
   MakeAll(both_);
+  // With a process in it the kernel does not let a cpuset be emptied again (the one of our own cgroup below).
+  KeepBusy(*enforcer_->FindContainerCgroup(both_, "ml", "service-mesh-sidecar"));
   Set("podml/service-mesh-sidecar/cpuset.cpus", "0-23");
   Set("podml/cpu.max", "400000 100000");
   Set("poddb/database/cpuset.mems", "0-1");

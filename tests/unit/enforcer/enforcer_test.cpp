@@ -63,7 +63,7 @@ class EnforcerTest : public testing::Test {
 
   CgroupTree tree_{
       {File("cgroup.controllers", "cpuset cpu memory"), File("cgroup.subtree_control", "cpuset cpu memory"),
-       File("cpuset.cpus.effective", "0-23"),
+       File("cpuset.cpus.effective", "0-23"), File("cpuset.mems.effective", "0-1"),
        FakeCgroup("podfence", "",
                   {FakeCgroup("podml", "",
                               {FakeCgroup("ml-training", "0-23"), FakeCgroup("service-mesh-sidecar", "0-23")})})}};

@@ -58,6 +58,8 @@ class HostFenceTest : public testing::Test {
       for (;;) pause();
     }
     tree_.Set("cgroup.threads", std::to_string(child_));
+    tree_.Set("cpuset.cpus.effective", all_.ToString());
+    tree_.Set("cpuset.mems.effective", "0");
     tree_.Set("sys/devices/virtual/workqueue/cpumask", ToHexMask(all_));
     one_ = CpuSet{all_.First()};
     rest_ = all_ - one_;
@@ -104,13 +106,14 @@ TEST_F(HostFenceTest, ConfinesAndUndoes) {
 
 TEST_F(HostFenceTest, ANewAgentStillKnowsWhatWasThere) {
   std::vector<Finding> findings;
-  tree_.Set("system.slice/cpuset.cpus", all_.ToString());
+  tree_.Set("system.slice/cpuset.cpus", one_.ToString());
   Make().Apply(rest_, false, findings);  // and is killed
+  EXPECT_EQ(Cpus("system.slice"), rest_.ToString());
   HostFence next = Make();
   next.Apply(rest_, false, findings);
   EXPECT_THAT(findings, IsEmpty());
   ASSERT_EQ(next.Release(), absl::OkStatus());
-  EXPECT_EQ(Cpus("system.slice"), all_.ToString());
+  EXPECT_EQ(Cpus("system.slice"), one_.ToString());
   EXPECT_EQ(*GetAffinity(child_), all_);
   EXPECT_EQ(Mask(), ToHexMask(all_));
 }
