@@ -9,7 +9,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-const volatile bool measure_wait = true;
+const volatile __u8 measure_wait = 1;
 
 /* What runs on each CPU. Mappable only so that elements lie on cache lines. */
 struct {

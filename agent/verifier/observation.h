@@ -77,7 +77,8 @@ struct FenceObservation {
 };
 
 struct Observation {
-  bool kernel_counted = false;           // false: the sched_switch program does not run; only bandwidth is real
+  uint64_t taken_ns = 0;        // CLOCK_MONOTONIC when the kernel's counters were settled: the time to divide by
+  bool kernel_counted = false;  // false: the sched_switch program does not run; only bandwidth is real
   std::vector<FenceObservation> fences;  // exclusive and shared ones, in the order of the expectations
   // Over all fences since start, those that ended included.
   std::array<uint64_t, kForeignClasses> foreign_ns{};

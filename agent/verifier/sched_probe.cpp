@@ -55,7 +55,7 @@ absl::Status SchedProbe::Load(bool measure_wait) {
   object_->rodata->cpu_count = sizes_.cpus;
   object_->rodata->fence_capacity = sizes_.slots();
   object_->rodata->mask_words = sizes_.mask_words();
-  object_->rodata->measure_wait = measure_wait;
+  object_->rodata->measure_wait = measure_wait ? 1 : 0;
   const auto& maps = object_->maps;
   bpf_map__set_max_entries(maps.owners, 2 * sizes_.cpus);
   bpf_map__set_max_entries(maps.fences, 2 * sizes_.slots());

@@ -1,5 +1,7 @@
 #include "agent/verifier/verifier.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <fstream>
 #include <functional>
@@ -34,6 +36,12 @@ absl::StatusOr<uint32_t> PossibleCpus() {
   for (int cpu : *cpus) highest = cpu;
   if (highest < 0) return absl::UnavailableError(Cat("read ", path, ": no CPU in it"));
   return static_cast<uint32_t>(highest) + 1;
+}
+
+uint64_t MonotonicNs() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 // One probe as it was tried: what is told of it, and where its statistics come from.
@@ -177,6 +185,7 @@ absl::Status KernelVerifier::Expect(const Expectations& expectations) {
 
 absl::Status KernelVerifier::AddKernelCounters(Observation& observation) {
   if (absl::Status status = sched_->Settle(); !status.ok()) return status;
+  observation.taken_ns = MonotonicNs();
   for (size_t i = 0; i < fences_.size(); ++i) {
     absl::StatusOr<podfence_counters> counters = sched_->ReadCounters(slots_[i]);
     if (!counters.ok()) return counters.status();
@@ -204,6 +213,7 @@ absl::Status KernelVerifier::AddKernelCounters(Observation& observation) {
 absl::StatusOr<Observation> KernelVerifier::Read() {
   Observation observation = ended_;
   observation.kernel_counted = sched_ != nullptr;
+  observation.taken_ns = MonotonicNs();
   for (const ExpectedFence& fence : fences_) observation.fences.push_back({.fence = fence});
   if (sched_ != nullptr) {
     if (absl::Status status = AddKernelCounters(observation); !status.ok()) return status;
