@@ -11,8 +11,9 @@ constexpr const char* kTopologyAffinityError = "TopologyAffinityError";
 
 class Admission {
  public:
-  Admission(const Managers& managers, const std::vector<DeviceHints>& devices, Draft& draft, Trace* trace)
-      : managers_(managers), devices_(devices), draft_(draft), trace_(trace) {}
+  Admission(const Managers& managers, const HintMerger& merger, const std::vector<DeviceHints>& devices, Draft& draft,
+            Trace* trace)
+      : managers_(managers), merger_(merger), devices_(devices), draft_(draft), trace_(trace) {}
 
   std::optional<AdmissionFailure> Run() {
     if (managers_.topology.policy == TopologyPolicy::kNone) return Unaligned();
@@ -60,10 +61,10 @@ class Admission {
           "", "Pod Scope pod with pod-level resources failed admission under pod-scope topology manager");
     }
     if (std::optional<Refusal> refusal = managers_.cpu.AllocatePod(draft_, merged_.best)) {
-      return ProviderFailure("", std::move(*refusal));
+      return ProviderFailure(Resource::kCpu, "", std::move(*refusal));
     }
     if (std::optional<Refusal> refusal = managers_.memory.AllocatePod(draft_, merged_.best)) {
-      return ProviderFailure("", std::move(*refusal));
+      return ProviderFailure(Resource::kMemory, "", std::move(*refusal));
     }
     return std::nullopt;
   }
@@ -80,10 +81,10 @@ class Admission {
 
   std::optional<AdmissionFailure> Allocate(const Container& container, const Hint& affinity) {
     if (std::optional<Refusal> refusal = managers_.cpu.Allocate(draft_, container, affinity)) {
-      return ProviderFailure(container.name, std::move(*refusal));
+      return ProviderFailure(Resource::kCpu, container.name, std::move(*refusal));
     }
     if (std::optional<Refusal> refusal = managers_.memory.Allocate(draft_, container, affinity)) {
-      return ProviderFailure(container.name, std::move(*refusal));
+      return ProviderFailure(Resource::kMemory, container.name, std::move(*refusal));
     }
     return std::nullopt;
   }
@@ -99,9 +100,9 @@ class Admission {
   }
 
   bool Merge() {
-    merged_ = managers_.merger.Merge(hints_);
+    merged_ = merger_.Merge(hints_);
     if (draft_.trace != nullptr) {
-      draft_.trace->hints = ShowHints(hints_);
+      draft_.trace->hints = ShowHints(hints_, managers_.merger.positions());
       draft_.trace->merged = merged_.best.numa;
       draft_.trace->preferred = merged_.best.preferred;
       draft_.trace->admitted = merged_.admit;
@@ -120,21 +121,17 @@ class Admission {
   AdmissionFailure AffinityFailure(const std::string& container, const char* message) {
     return {.refusal = {.reason = kTopologyAffinityError, .message = message},
             .container = container,
-            .affinity = true,
-            .provided = std::move(hints_),
-            .merged = merged_};
+            .provider = std::nullopt,
+            .provided = std::move(hints_)};
   }
 
-  AdmissionFailure ProviderFailure(const std::string& container, Refusal refusal) {
+  AdmissionFailure ProviderFailure(Resource provider, const std::string& container, Refusal refusal) {
     if (draft_.trace != nullptr) draft_.trace->admitted = false;
-    return {.refusal = std::move(refusal),
-            .container = container,
-            .affinity = false,
-            .provided = std::move(hints_),
-            .merged = merged_};
+    return {.refusal = std::move(refusal), .container = container, .provider = provider, .provided = std::move(hints_)};
   }
 
   const Managers& managers_;
+  const HintMerger& merger_;
   const std::vector<DeviceHints>& devices_;
   Draft& draft_;
   Trace* trace_;
@@ -144,9 +141,23 @@ class Admission {
 
 }  // namespace
 
-std::optional<AdmissionFailure> AdmitIntoDraft(const Managers& managers, const std::vector<DeviceHints>& devices,
-                                               Draft& draft, Trace* trace) {
-  return Admission(managers, devices, draft, trace).Run();
+Draft NewDraft(const NodeState& state, std::shared_ptr<const Pod> pod) {
+  Draft draft;
+  draft.before = &state;
+  draft.pod = std::move(pod);
+  draft.shared_cpus = state.shared_cpus;
+  draft.nodes = state.nodes;
+  draft.allocation.pod = draft.pod;
+  draft.allocation.containers.reserve(draft.pod->init_containers.size() + draft.pod->containers.size());
+  ForEachContainer(*draft.pod, [&](const Container& container, bool) {
+    draft.allocation.containers.emplace_back().name = container.name;
+  });
+  return draft;
+}
+
+std::optional<AdmissionFailure> AdmitIntoDraft(const Managers& managers, const HintMerger& merger,
+                                               const std::vector<DeviceHints>& devices, Draft& draft, Trace* trace) {
+  return Admission(managers, merger, devices, draft, trace).Run();
 }
 
 void SetIsolation(const Managers& managers, Draft& draft) {

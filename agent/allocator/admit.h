@@ -26,15 +26,17 @@ struct Managers {
 struct AdmissionFailure {
   Refusal refusal;
   std::string container;                // empty: the pod's
-  bool affinity = false;                // the policy refused the merged hint, no provider failed
+  std::optional<Resource> provider;     // who could not allocate; none: the policy refused the merged hint
   std::vector<ProviderHints> provided;  // the hints that were merged last
-  Merged merged;
 };
 
-// Allocates draft.pod into draft. On failure the draft holds what was done until then, and is good for nothing but its
-// counters and the explanation.
-std::optional<AdmissionFailure> AdmitIntoDraft(const Managers& managers, const std::vector<DeviceHints>& devices,
-                                               Draft& draft, Trace* trace);
+// The draft of a pod that holds nothing yet. state must outlive it.
+Draft NewDraft(const NodeState& state, std::shared_ptr<const Pod> pod);
+
+// Allocates draft.pod into draft, merging hints with merger (managers.merger, or another to see what it would do). On
+// failure the draft holds what was done until then, and is good for nothing but its counters and the explanation.
+std::optional<AdmissionFailure> AdmitIntoDraft(const Managers& managers, const HintMerger& merger,
+                                               const std::vector<DeviceHints>& devices, Draft& draft, Trace* trace);
 
 // Fills in what each container of draft.allocation is fenced to.
 void SetIsolation(const Managers& managers, Draft& draft);

@@ -21,15 +21,6 @@ HintMerger MakeMerger(const Machine& machine, const TopologyOptions& options) {
   return {std::move(ids), std::move(distances), options};
 }
 
-Draft MakeDraft(const NodeState& state, std::shared_ptr<const Pod> pod) {
-  Draft draft;
-  draft.before = &state;
-  draft.pod = std::move(pod);
-  draft.shared_cpus = state.shared_cpus;
-  draft.nodes = state.nodes;
-  return draft;
-}
-
 StateChange MakeChange(Draft draft) {
   return {.uid = draft.pod->uid,
           .pod = std::move(draft.allocation),
@@ -109,17 +100,13 @@ AdmitResult Allocator::Admit(const NodeState& state, std::shared_ptr<const Pod> 
     refused.outcome = std::move(rejection);
     return refused;
   }
-  Draft draft = MakeDraft(state, std::move(pod));
-  draft.allocation.pod = draft.pod;
-  draft.allocation.containers.reserve(draft.pod->init_containers.size() + draft.pod->containers.size());
-  ForEachContainer(*draft.pod, [&](const Container& container, bool) {
-    draft.allocation.containers.emplace_back().name = container.name;
-  });
-  std::optional<AdmissionFailure> failure = AdmitIntoDraft(parts_->managers, devices, draft, trace);
+  Draft draft = NewDraft(state, std::move(pod));
+  std::optional<AdmissionFailure> failure =
+      AdmitIntoDraft(parts_->managers, parts_->managers.merger, devices, draft, trace);
   AdmitResult result;
   result.counters = draft.counters;
   if (failure) {
-    result.outcome = Explain(parts_->machine, parts_->managers, state, draft, *std::move(failure));
+    result.outcome = Explain({parts_->machine, parts_->policy, parts_->managers, devices}, draft, *failure);
     const std::shared_ptr<const Pod> refused = draft.pod;
     absl::StatusOr<StateChange> returned = parts_->Checked(state, ReleaseAll(parts_->managers, std::move(draft)));
     if (!returned.ok()) {
@@ -151,7 +138,7 @@ absl::StatusOr<StateChange> Allocator::Start(const NodeState& state, std::string
     return absl::NotFoundError(Cat("start of container ", container, ": pod ", found->second.pod->FullName(),
                                    " has no container of that name"));
   }
-  Draft draft = MakeDraft(state, found->second.pod);
+  Draft draft = NewDraft(state, found->second.pod);
   draft.allocation = found->second;
   parts_->managers.memory.Start(draft, *started);
   return parts_->Checked(state, MakeChange(std::move(draft)));
@@ -162,7 +149,7 @@ absl::StatusOr<StateChange> Allocator::Remove(const NodeState& state, std::strin
   if (found == state.pods.end()) {
     return absl::NotFoundError(Cat("removal: no pod with uid ", uid, " is admitted"));
   }
-  Draft draft = MakeDraft(state, found->second.pod);
+  Draft draft = NewDraft(state, found->second.pod);
   draft.allocation = found->second;
   return parts_->Checked(state, ReleaseAll(parts_->managers, std::move(draft)));
 }

@@ -25,8 +25,8 @@ struct HintThreshold {
 };
 
 // All sets M with  M ⊆ universe,  required ⊆ M,  |M| >= min_size,  and every threshold reached; and those in listed.
-// A set is preferred when it has preferred_size nodes, or, where sockets are given (align-by-socket), when it touches
-// exactly preferred_sockets of them.
+// A set is preferred when it has preferred_size nodes, and, where sockets are given (align-by-socket), also when it
+// touches exactly preferred_sockets of them.
 struct HintFamily {
   NumaSet universe;
   NumaSet required;

@@ -68,6 +68,12 @@ std::optional<MergedSet> MergeAnySize(const std::vector<Offer>& offers, const No
 HintMerger::HintMerger(std::vector<int> nodes, std::vector<std::vector<uint64_t>> distances, TopologyOptions options)
     : positions_(std::move(nodes)), order_(std::move(distances), options.prefer_closest_numa), options_(options) {}
 
+HintMerger HintMerger::WithPolicy(TopologyPolicy policy) const {
+  HintMerger other = *this;
+  other.options_.policy = policy;
+  return other;
+}
+
 Merged HintMerger::Merge(const std::vector<ProviderHints>& providers) const {
   if (options_.policy == TopologyPolicy::kNone) return {.best = {}, .admit = true};
   const PositionMask all = positions_.all();

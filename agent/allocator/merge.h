@@ -39,6 +39,9 @@ class HintMerger {
   HintMerger(std::vector<int> nodes, std::vector<std::vector<uint64_t>> distances, TopologyOptions options);
   // Hints name nodes of the machine only.
   Merged Merge(const std::vector<ProviderHints>& providers) const;
+  // The same under another policy.
+  HintMerger WithPolicy(TopologyPolicy policy) const;
+  const NodePositions& positions() const { return positions_; }
 
  private:
   NodePositions positions_;
