@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <map>
 #include <optional>
 
 #include "absl/time/clock.h"
@@ -227,27 +228,29 @@ TEST_F(KernelEnforcerTest, TheHostLeavesExclusiveCpusAndComesBack) {
   const std::string mask_before = *ReadSmallFile(kMask);
   const CpuSet all = CpuSet::Range(0, 23);
   const Cgroup root = *Cgroup::Open(kRoot);
-  // Movable kernel threads that may use a CPU of the set.
-  const auto movable_on = [&](const CpuSet& cpus) {
-    std::vector<pid_t> found;
+  // Every kernel thread that may be moved, and where it may run.
+  const auto movable = [&] {
+    std::map<pid_t, CpuSet> found;
     const absl::StatusOr<std::vector<pid_t>> tids = ReadThreads(root);
     EXPECT_TRUE(tids.ok()) << tids.status();
     for (pid_t tid : *tids) {
       const absl::StatusOr<TaskStat> stat = ReadTaskStat("/proc", tid);
       const absl::StatusOr<CpuSet> affinity = GetAffinity(tid);
       if (!stat.ok() || !affinity.ok() || !stat->IsKernelThread() || stat->IsBound() || affinity->size() == 1) continue;
-      if (affinity->Intersects(cpus)) found.push_back(tid);
+      found.emplace(tid, *affinity);
     }
     return found;
   };
-  const size_t movable_before = movable_on(all).size();
-  ASSERT_GT(movable_before, 0u);
+  const std::map<pid_t, CpuSet> before = movable();
+  ASSERT_FALSE(before.empty());
 
   enforcer_.emplace(Make(true));
   EXPECT_THAT(Apply(both_).findings, IsEmpty());
   EXPECT_EQ(*ReadSmallFile(scope), "0,4-11,20-23\n");
   EXPECT_EQ(ParseHexMask(*ReadSmallFile(kMask))->ToString(), "0,4-11,20-23");
-  EXPECT_THAT(movable_on(CpuSet::Range(1, 3) | CpuSet::Range(12, 19)), IsEmpty());
+  for (const auto& [tid, cpus] : movable()) {
+    EXPECT_FALSE(cpus.Intersects(CpuSet::Range(1, 3) | CpuSet::Range(12, 19))) << "kernel thread " << tid;
+  }
   EXPECT_EQ(GetAffinity(0)->ToString(), "0,4-11,20-23");
 
   enforcer_.emplace(Make(true));  // the first was killed; the second still knows what was there
@@ -255,7 +258,11 @@ TEST_F(KernelEnforcerTest, TheHostLeavesExclusiveCpusAndComesBack) {
   ASSERT_EQ(enforcer_->ReleaseHost(), absl::OkStatus());
   EXPECT_EQ(*ReadSmallFile(scope), "0-23\n");
   EXPECT_EQ(*ReadSmallFile(kMask), mask_before);
-  EXPECT_EQ(movable_on(CpuSet::Range(1, 3)).size(), movable_before) << "each is back on all of its CPUs";
+  for (const auto& [tid, cpus] : movable()) {
+    if (before.contains(tid)) {
+      EXPECT_EQ(cpus, before.at(tid)) << "kernel thread " << tid << " is not back where it was";
+    }
+  }
   EXPECT_EQ(*GetAffinity(0), all);
 }
 
