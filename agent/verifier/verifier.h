@@ -17,7 +17,7 @@ namespace podfence {
 // bandwidth from cpu.stat.
 struct VerifierOptions {
   std::string cgroup_root = "/sys/fs/cgroup";  // where cgroup v2 is mounted
-  uint32_t max_fences = 1024;  // fences at one moment; kernel memory is about 350 bytes times CPUs for each
+  uint32_t max_fences = 1024;  // fences at one moment; kernel memory is 280 bytes a CPU for each
   bool measure_wait = true;    // fill FenceObservation::wait
 };
 
