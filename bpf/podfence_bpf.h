@@ -40,7 +40,8 @@ enum {
   PODFENCE_MAX_DEPTH = 32,   /* levels of cgroups searched for a fence */
   PODFENCE_WAIT_BUCKETS = 22,
   PODFENCE_COMM_BYTES = 16,
-  PODFENCE_EVENT_INTERVAL_MS = 100, /* at most one finding of a kind and CPU in this time */
+  PODFENCE_EVENT_WINDOW_MS = 1000, /* in this time a CPU tells of */
+  PODFENCE_EVENTS_A_WINDOW = 16,   /* at most so many findings */
 };
 
 /* Who owns a CPU. */
@@ -85,7 +86,8 @@ struct podfence_cpu {
   __u8 escaped;
   __u8 arrived; /* its wait is not counted yet */
   __u8 padding;
-  __u32 last_event_ms[2]; /* when an intrusion, an escape was last told of; the clock's low half */
+  __u32 window_ms;     /* when the present window of findings began; the clock's low half */
+  __u32 window_events; /* told in it */
   __u32 lost_events;
   __u32 suppressed_events;
   __u32 miscounted_runs;

@@ -108,8 +108,11 @@ static __noinline void report(struct podfence_cpu *run, struct task_struct *task
                               .foreign = run->victim ? run->foreign : 0};
   if (bpf_map_lookup_elem(&seen, &key)) return;
   __u32 now_ms = bpf_ktime_get_ns() / 1000000;
-  __u32 *last_ms = kind == PODFENCE_EVENT_ESCAPE ? &run->last_event_ms[1] : &run->last_event_ms[0];
-  if (now_ms - *last_ms < PODFENCE_EVENT_INTERVAL_MS) {
+  if (now_ms - run->window_ms >= PODFENCE_EVENT_WINDOW_MS) {
+    run->window_ms = now_ms;
+    run->window_events = 0;
+  }
+  if (run->window_events >= PODFENCE_EVENTS_A_WINDOW) {
     run->suppressed_events += 1;
     return;
   }
@@ -128,7 +131,7 @@ static __noinline void report(struct podfence_cpu *run, struct task_struct *task
   event->intruder_slot = run->slot;
   event->cpu = bpf_get_smp_processor_id();
   bpf_ringbuf_submit(event, 0);
-  *last_ms = now_ms;
+  run->window_events += 1;
   __u8 yes = 1;
   bpf_map_update_elem(&seen, &key, &yes, BPF_ANY);
 }

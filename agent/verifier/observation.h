@@ -86,7 +86,7 @@ struct Observation {
   uint64_t escape_ns = 0;
   std::array<uint64_t, kKernelFindingKinds> findings{};  // [KernelFindingKind], counted when found
   uint64_t lost_findings = 0;                            // the ring buffer was full
-  uint64_t suppressed_findings = 0;                      // held back: one of a kind and CPU in 100 ms is told
+  uint64_t suppressed_findings = 0;                      // held back: a CPU tells of 16 in a second
   uint64_t miscounted_switches = 0;                      // runs whose start the program did not see, not accounted
   uint64_t bandwidth_mismatches = 0;  // cpu.stat and the kernel's cfs_bandwidth disagreed (only where both are read)
   uint64_t generation = 0;            // how often expectations were switched

@@ -17,8 +17,8 @@ namespace podfence {
 // bandwidth from cpu.stat.
 struct VerifierOptions {
   std::string cgroup_root = "/sys/fs/cgroup";  // where cgroup v2 is mounted
-  uint32_t max_fences = 1024;  // fences at one moment; kernel memory is 280 bytes a CPU for each
-  bool measure_wait = true;    // fill FenceObservation::wait
+  uint32_t max_fences = 1024;                  // fences at one moment; kernel memory is 280 bytes a CPU for each
+  bool measure_wait = true;                    // fill FenceObservation::wait
 };
 
 // Belongs to one thread, the agent's loop.

@@ -223,13 +223,18 @@ TEST_F(KernelTest, CountsAnotherContainerOnAnExclusiveCpu) {
   EXPECT_GT(now.fences[1].escape_ns, 40 * kMs) << "the sidecar also left its own set";
   EXPECT_EQ(now.fences[0].cpu_ns, 0U) << "nobody ran in the owner's cgroup";
 
+  // The machine's other tasks intrude too, and may use up the second's findings of this CPU.
   bool intrusion = false;
   bool escape = false;
-  for (const KernelFinding& finding : verifier_->Poll()) {
-    if (finding.pid != spinner.pid()) continue;
-    intrusion |= finding.kind == KernelFindingKind::kIntrusion && finding.foreign == ForeignClass::kContainer &&
-                 finding.cpu == cpu_ && finding.container == "owner";
-    escape |= finding.kind == KernelFindingKind::kEscape && finding.container == "sidecar";
+  for (int i = 0; i < 100 && !(intrusion && escape); ++i) {
+    for (const KernelFinding& finding : verifier_->Poll()) {
+      if (finding.pid != spinner.pid()) continue;
+      intrusion |= finding.kind == KernelFindingKind::kIntrusion && finding.foreign == ForeignClass::kContainer &&
+                   finding.cpu == cpu_ && finding.container == "owner";
+      escape |= finding.kind == KernelFindingKind::kEscape && finding.container == "sidecar";
+    }
+    std::this_thread::sleep_for(50ms);
+    Read();
   }
   EXPECT_TRUE(escape);
   EXPECT_TRUE(intrusion);
