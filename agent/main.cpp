@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   podfence::Invocation invocation{.out = std::cout, .err = std::cerr};
   podfence::AddAgentCommand(app, invocation);
   podfence::AddStatusCommand(app, invocation);
+  podfence::AddReportCommand(app, invocation);
   podfence::AddTopologyCommand(app, invocation);
   podfence::AddReplayCommand(app, invocation);
   podfence::AddVersionCommand(app, invocation);

@@ -4,9 +4,12 @@
 
 #include "absl/strings/ascii.h"
 #include "agent/core/text.h"
+#include "agent/server/snapshot_json.h"
 
 namespace podfence {
 namespace {
+
+constexpr char kStatePath[] = "/api/v1/state";
 
 constexpr size_t kMaxBody = size_t{64} << 20;
 constexpr time_t kTimeoutSeconds = 5;
@@ -57,6 +60,22 @@ absl::StatusOr<std::string> FetchFromAgent(const std::string& server, const std:
   absl::StatusOr<std::string> body = Get(server, path);
   if (body.ok()) return body;
   return absl::Status(body.status().code(), Cat("GET ", server, path, ": ", ToStd(body.status().message())));
+}
+
+absl::StatusOr<nlohmann::json> FetchState(const std::string& server) {
+  const absl::StatusOr<std::string> body = FetchFromAgent(server, kStatePath);
+  if (!body.ok()) return body.status();
+  nlohmann::json state = nlohmann::json::parse(*body, nullptr, false);
+  if (state.is_discarded()) {
+    return absl::InvalidArgumentError(Cat("GET ", server, kStatePath, ": the answer is not JSON"));
+  }
+  return state;
+}
+
+absl::StatusOr<Snapshot> FetchSnapshot(const std::string& server) {
+  const absl::StatusOr<nlohmann::json> state = FetchState(server);
+  if (!state.ok()) return state.status();
+  return SnapshotFromJson(*state);
 }
 
 }  // namespace podfence

@@ -5,9 +5,8 @@
 // writes results to out and complaints to err, and leaves the exit code: 0 success, 1 a negative answer (mismatch,
 // does not fit, a broken promise), 2 bad input or usage.
 
-#include <ostream>
-
 #include <CLI/CLI.hpp>
+#include <ostream>
 
 namespace podfence {
 
@@ -19,6 +18,7 @@ struct Invocation {
 
 void AddTopologyCommand(CLI::App& app, Invocation& invocation);
 void AddStatusCommand(CLI::App& app, Invocation& invocation);
+void AddReportCommand(CLI::App& app, Invocation& invocation);
 void AddReplayCommand(CLI::App& app, Invocation& invocation);
 void AddPlanCommand(CLI::App& app, Invocation& invocation);
 void AddExplainCommand(CLI::App& app, Invocation& invocation);

@@ -16,29 +16,11 @@
 namespace podfence {
 namespace {
 
-constexpr char kStatePath[] = "/api/v1/state";
-
 struct StatusFlags {
   std::string server = kDefaultServer;
   std::string output = "table";
   double window = 1;
 };
-
-absl::StatusOr<nlohmann::json> FetchState(const std::string& server) {
-  const absl::StatusOr<std::string> body = FetchFromAgent(server, kStatePath);
-  if (!body.ok()) return body.status();
-  nlohmann::json state = nlohmann::json::parse(*body, nullptr, false);
-  if (state.is_discarded()) {
-    return absl::InvalidArgumentError(Cat("GET ", server, kStatePath, ": the answer is not JSON"));
-  }
-  return state;
-}
-
-absl::StatusOr<Snapshot> FetchSnapshot(const std::string& server) {
-  const absl::StatusOr<nlohmann::json> state = FetchState(server);
-  if (!state.ok()) return state.status();
-  return SnapshotFromJson(*state);
-}
 
 int ExitCode(const Snapshot& snapshot) {
   const auto& findings = snapshot.findings;
