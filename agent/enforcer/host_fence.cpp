@@ -10,6 +10,7 @@
 #include "agent/cgroup/task_stat.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/affinity.h"
+#include "agent/enforcer/tree.h"
 #include "spdlog/spdlog.h"
 
 namespace podfence {
@@ -91,8 +92,7 @@ absl::StatusOr<std::vector<HostFence::HostCgroup>> HostFence::Cgroups(const Whol
     absl::StatusOr<CpuSet> now = child.ok() ? ReadCpus(*child, kCpusetCpus) : child.status();
     if (absl::IsNotFound(now.status())) continue;
     if (!now.ok()) return now.status();
-    if (whole.cpus.IsSubsetOf(*now))
-      now->Clear();  // the same as to inherit, and all that can be put back (WriteCpuset)
+    *now = Simplified(*now, whole);
     cgroups.push_back({*std::move(child), *std::move(now)});
   }
   return cgroups;
@@ -149,12 +149,15 @@ void HostFence::ApplyTasks(const CpuSet& cpus, std::vector<Finding>& findings) {
 }
 
 void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& findings) {
-  const bool changed = applied_ != cpus;
-  if (cpus.empty() && record_.cgroups.empty() && !record_.workqueues && record_.tasks.empty()) {
-    applied_ = cpus;  // nothing is to be kept off, and nothing to be undone
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
+  // Where the host may have every CPU it has what it had before.
+  const CpuSet limit = whole.ok() ? Simplified(cpus, *whole) : cpus;
+  if (limit.empty() && record_.cgroups.empty() && !record_.workqueues && record_.tasks.empty()) {
+    applied_ = cpus;
+    limit_ = limit;
     return;
   }
-  const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
+  const bool changed = !applied_ || limit_ != limit;
   absl::StatusOr<std::vector<HostCgroup>> cgroups = whole.ok() ? Cgroups(*whole) : whole.status();
   if (!cgroups.ok()) {
     findings.push_back(NotFenced(root_.path(), kCpusetCpus, cpus, cgroups.status()));
@@ -177,7 +180,7 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
   const bool look = changed || sweep || tasks_stale_;
   const size_t tasks_before = record_.tasks.size();
   absl::Status tasks;
-  if (look && !cpus.empty()) tasks = CollectTasks(cpus, changed);
+  if (look && !limit.empty()) tasks = CollectTasks(limit, changed);
   if (!tasks.ok()) findings.push_back(NotFenced(root_.path(), "cgroup.threads", cpus, tasks));
   if (grown || gone > 0 || tasks_stale_ || record_.tasks.size() != tasks_before) {
     if (const absl::Status saved = Save(); !saved.ok()) {
@@ -187,10 +190,10 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
   }
   for (const HostCgroup& host : *cgroups) {
     const CpuSet& original = record_.cgroups[host.cgroup.id()].cpus;
-    const CpuSet wanted = Wanted(original, cpus);
+    const CpuSet wanted = Wanted(original, limit);
     if (host.now == wanted) continue;
-    if (applied_ && host.now != Wanted(original, *applied_)) {
-      findings.push_back(Drifted(host.cgroup.path(), kCpusetCpus, Wanted(original, *applied_), host.now));
+    if (applied_ && host.now != Wanted(original, limit_)) {
+      findings.push_back(Drifted(host.cgroup.path(), kCpusetCpus, Wanted(original, limit_), host.now));
       findings.back().repaired = true;
     }
     const absl::Status status = WriteCpuset(host.cgroup, kCpusetCpus, wanted.ToString(), *whole);
@@ -198,12 +201,13 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
   }
   if (!mask.ok()) {
     findings.push_back(NotFenced(MaskPath(), "", cpus, mask.status()));
-  } else if (const CpuSet wanted = Wanted(*record_.workqueues, cpus); *mask != wanted) {
+  } else if (const CpuSet wanted = Wanted(*record_.workqueues, limit); *mask != wanted) {
     const absl::Status status = WriteExistingFile(MaskPath(), ToHexMask(wanted));
     if (!status.ok()) findings.push_back(NotFenced(MaskPath(), "", wanted, status));
   }
-  if (changed || tasks_stale_) ApplyTasks(cpus, findings);
+  if (changed || tasks_stale_) ApplyTasks(limit, findings);
   applied_ = cpus;
+  limit_ = limit;
 }
 
 absl::StatusOr<std::optional<std::string>> HostFence::UserOf(const CpuSet& cpus) const {
@@ -227,7 +231,7 @@ absl::Status HostFence::Release() {
   };
   // Someone else's later change is theirs to keep. Without a pass of our own nothing tells the two apart.
   const auto ours = [&](const CpuSet& original, const CpuSet& now) {
-    return !applied_ || now == Wanted(original, *applied_);
+    return !applied_ || now == Wanted(original, limit_);
   };
   const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
   if (!whole.ok()) return whole.status();
@@ -235,8 +239,8 @@ absl::Status HostFence::Release() {
   if (!cgroups.ok()) return cgroups.status();
   for (const HostCgroup& host : *cgroups) {
     const auto known = record_.cgroups.find(host.cgroup.id());
-    if (known == record_.cgroups.end() || host.now == known->second.cpus || !ours(known->second.cpus, host.now))
-      continue;
+    if (known == record_.cgroups.end() || host.now == known->second.cpus) continue;
+    if (!ours(known->second.cpus, host.now)) continue;
     note(WriteCpuset(host.cgroup, kCpusetCpus, known->second.cpus.ToString(), *whole));
   }
   if (record_.workqueues) {
@@ -256,9 +260,8 @@ absl::Status HostFence::Release() {
   record_ = {};
   applied_.reset();
   seen_.clear();
-  if (unlink(RecordPath().c_str()) != 0 && errno != ENOENT)
-    return absl::ErrnoToStatus(errno, Cat("remove ", RecordPath()));
-  return absl::OkStatus();
+  if (unlink(RecordPath().c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, Cat("remove ", RecordPath()));
 }
 
 }  // namespace podfence

@@ -86,6 +86,7 @@ class HostFence {
   std::string boot_id_;
   HostRecord record_;
   std::optional<CpuSet> applied_;
+  CpuSet limit_;  // what applied_ came to: empty for the whole machine
   std::set<pid_t> seen_;
   bool tasks_stale_ = false;  // some tasks are not yet where they belong
 };

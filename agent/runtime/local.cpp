@@ -1,7 +1,9 @@
 #include "agent/runtime/local.h"
 
 #include <cerrno>
+#include <filesystem>
 #include <map>
+#include <system_error>
 
 #include "absl/strings/str_join.h"
 #include "agent/cgroup/files.h"
@@ -43,6 +45,11 @@ void LocalRuntime::Impl::BoundLogs() {
 }
 
 void LocalRuntime::Impl::PodOver(const std::string& uid) {
+  // As the kubelet does, its logs go with the pod.
+  std::error_code error;
+  const std::string logs = LogDirectory(context, pods.at(uid)->pod());
+  std::filesystem::remove_all(logs, error);
+  if (error) spdlog::warn("remove the logs {}: {}", logs, error.message());
   pods.erase(uid);
   if (const absl::Status status = context.records.Drop(uid); !status.ok()) {
     spdlog::error("pod {}: {}", uid, std::string(status.message()));
@@ -93,8 +100,11 @@ std::string LocalRuntime::Notice(const Pod& pod) {
 absl::Status LocalRuntime::AddPod(std::shared_ptr<const Pod> pod) {
   if (absl::Status status = Check(*pod); !status.ok()) return status;
   const std::string& uid = pod->uid;
-  if (uid.empty() || uid == "." || uid == ".." || uid.find('/') != std::string::npos) {
-    return absl::InvalidArgumentError(Cat("pod ", pod->FullName(), ": uid \"", uid, "\" is no name of a directory"));
+  for (const std::string& part : {uid, pod->ns, pod->name}) {
+    if (part.empty() || part == "." || part == ".." || part.find('/') != std::string::npos) {
+      return absl::InvalidArgumentError(
+          Cat("pod ", pod->FullName(), " (", uid, "): \"", part, "\" is no name of a directory"));
+    }
   }
   auto [entry, fresh] = impl_->pods.try_emplace(uid);
   if (!fresh) return absl::AlreadyExistsError(Cat("pod ", pod->FullName(), " (", uid, ") runs already"));

@@ -55,7 +55,7 @@ class LocalRuntime : public Runtime {
   // not stopped.
   absl::Status AddPod(std::shared_ptr<const Pod> pod);
   // Ends the pod: SIGTERM to each container's main process, sidecars last; after the pod's grace period all are
-  // killed. on_pod_stopped follows, and the pod's records are removed. Idempotent; NotFound for an unknown UID.
+  // killed. on_pod_stopped follows; the pod's records and logs are removed. Idempotent; NotFound for an unknown UID.
   absl::Status StopPod(std::string_view uid);
   // How the pod ended, where an earlier agent's records say that it is over: it need not be admitted again.
   absl::StatusOr<std::optional<PodPhase>> EndedAs(const Pod& pod) const;

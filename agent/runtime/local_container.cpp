@@ -24,10 +24,6 @@ namespace {
 
 constexpr int kStartErrorCode = 128;  // containerd's StartError, as the kubelet shows it
 
-std::string LogPath(const LocalContext& context, const Pod& pod, const Container& container) {
-  return Cat(context.options.log_dir, "/", pod.ns, "_", pod.name, "_", pod.uid, "/", container.name, ".log");
-}
-
 // The lowest process id of the subtree; 0: none.
 pid_t LowestProcess(const Cgroup& cgroup) {
   pid_t lowest = 0;
@@ -54,7 +50,7 @@ LocalContainer::LocalContainer(LocalContext& context, const Pod& pod, const Cont
       container_(container),
       init_(init),
       on_change_(std::move(on_change)),
-      log_(LogPath(context, pod, container), context.options.max_log_bytes),
+      log_(Cat(LogDirectory(context, pod), "/", container.name, ".log"), context.options.max_log_bytes),
       back_off_(context.options.backoff_base, context.options.backoff_max, context.options.backoff_reset) {
   status_.uid = pod.uid;
   status_.name = container.name;

@@ -8,6 +8,10 @@
 
 namespace podfence {
 
+std::string LogDirectory(const LocalContext& context, const Pod& pod) {
+  return Cat(context.options.log_dir, "/", pod.ns, "_", pod.name, "_", pod.uid);
+}
+
 LocalPod::LocalPod(LocalContext& context, std::shared_ptr<const Pod> pod) : context_(context), pod_(std::move(pod)) {
   ForEachContainer(*pod_, [&](const Container& container, bool init) {
     containers_.push_back(std::make_unique<LocalContainer>(context_, *pod_, container, init, [this] { Schedule(); }));
@@ -15,8 +19,7 @@ LocalPod::LocalPod(LocalContext& context, std::shared_ptr<const Pod> pod) : cont
 }
 
 absl::Status LocalPod::Begin() {
-  const std::string logs = Cat(context_.options.log_dir, "/", pod_->ns, "_", pod_->name, "_", pod_->uid);
-  if (absl::Status status = MakeDirectories(logs); !status.ok()) return status;
+  if (absl::Status status = MakeDirectories(LogDirectory(context_, *pod_)); !status.ok()) return status;
   sd_event_source* source = nullptr;
   const auto handler = [](sd_event_source*, void* self) {
     static_cast<LocalPod*>(self)->Step();

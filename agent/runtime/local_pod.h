@@ -29,6 +29,9 @@ struct LocalContext {
   std::function<void(const std::string& uid)> pod_over;
 };
 
+// Where the pod's containers log.
+std::string LogDirectory(const LocalContext& context, const Pod& pod);
+
 // One container's process through its runs: start, exit, the end of what it left behind, back-off. It decides nothing
 // about order; `on_change` tells its pod that there is something to decide.
 class LocalContainer {
@@ -96,7 +99,7 @@ class LocalPod {
   // Restores every container and makes the first step from the loop.
   absl::Status Begin();
   void Stop();
-  bool stopping() const { return stopping_; }
+  const Pod& pod() const { return *pod_; }
   void BoundLogs();
   void AppendStatus(std::vector<ContainerStatus>& statuses) const;
 

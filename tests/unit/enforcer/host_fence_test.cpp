@@ -95,6 +95,9 @@ TEST_F(HostFenceTest, ConfinesAndUndoes) {
   EXPECT_EQ(*GetAffinity(child_), rest_);
   fence.Apply(all_, false, findings);
   EXPECT_EQ(*GetAffinity(child_), all_);
+  EXPECT_EQ(Cpus("system.slice"), "");
+  fence.Apply(all_, true, findings);
+  EXPECT_THAT(findings, IsEmpty()) << "all CPUs are no fence, and no drift";
   fence.Apply(one_, false, findings);
   EXPECT_EQ(*GetAffinity(child_), one_);
   ASSERT_EQ(fence.Release(), absl::OkStatus());

@@ -252,6 +252,7 @@ TEST_F(LocalRuntimeTest, StopTermsThenKillsAfterTheGracePeriod) {
   EXPECT_GE(absl::Now() - begin, absl::Milliseconds(950));
   EXPECT_FALSE(*IsPopulated(*own_));
   EXPECT_FALSE(std::filesystem::exists(files_.path() + "/state/containers/u1"));
+  EXPECT_FALSE(std::filesystem::exists(files_.path() + "/logs/default_p_u1"));
 }
 
 TEST_F(LocalRuntimeTest, WhatTheMainProcessLeavesBehindIsKilled) {
