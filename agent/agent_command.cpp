@@ -103,9 +103,15 @@ void AddAgentCommand(CLI::App& app, Invocation& invocation) {
   agent->add_option("--reserved-cpus", flags->reserved_cpus, "CPUs that are never exclusive (reservedSystemCPUs)")
       ->type_name("LIST");
   agent->add_option("--cgroup-hierarchy", flags->cgroup_hierarchy, "Where cgroup v2 is mounted")->type_name("DIR");
-  agent->add_flag("--fence-host,!--no-fence-host", flags->fence_host,
-                  "Keep the host's own processes off exclusive CPUs (fenceHost)");
-  agent->add_flag("--per-pod-metrics", flags->per_pod_metrics, "Export series of single containers (perPodMetrics)");
+  // Callbacks, since CLI11 gives an optional flag that was not named the value false.
+  agent->add_flag_callback(
+      "--fence-host", [flags] { flags->fence_host = true; },
+      "Keep the host's own processes off exclusive CPUs (fenceHost)");
+  agent->add_flag_callback(
+      "--no-fence-host", [flags] { flags->fence_host = false; }, "Leave the host's own processes where they are");
+  agent->add_flag_callback(
+      "--per-pod-metrics", [flags] { flags->per_pod_metrics = true; },
+      "Export series of single containers (perPodMetrics)");
   agent->add_option("--log-level", flags->log_level, "trace | debug | info | warning | error")->type_name("L");
   agent->footer(
       "Containers are processes of each container's `command`, in cgroups of their own: no images, no namespaces.\n"
