@@ -156,7 +156,7 @@ absl::StatusOr<WholeSets> ReadWhole(const Cgroup& root) {
 }
 
 absl::Status WriteCpuset(const Cgroup& cgroup, std::string_view file, const std::string& list, const WholeSets& whole) {
-  const absl::Status status = cgroup.Write(file, list);
+  absl::Status status = cgroup.Write(file, list);
   if (!list.empty() || !absl::IsResourceExhausted(status)) return status;
   return cgroup.Write(file, file == kCpusetMems ? whole.mems.ToString() : whole.cpus.ToString());
 }

@@ -18,8 +18,8 @@ absl::Status FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const Whole
   if (!state.ok()) return state.status();
   for (const Difference& difference : Compare(fence, state->now, whole)) {
     const bool set = difference.file == kCpusetCpus || difference.file == kCpusetMems;
-    const absl::Status status = set ? WriteCpuset(cgroup, difference.file, difference.expected, whole)
-                                    : cgroup.Write(difference.file, difference.expected);
+    absl::Status status = set ? WriteCpuset(cgroup, difference.file, difference.expected, whole)
+                              : cgroup.Write(difference.file, difference.expected);
     if (!status.ok()) return status;
   }
   state = ReadFence(cgroup);

@@ -17,8 +17,9 @@ std::string ListText(const CpuSet& cpus) { return cpus.empty() ? std::string(kIn
 bool ParseList(absl::string_view text, CpuSet& cpus) {
   if (text == ToAbsl(kInherits)) return true;
   absl::StatusOr<CpuSet> list = CpuSet::Parse(ToStd(text));
-  if (list.ok()) cpus = *std::move(list);
-  return list.ok();
+  if (!list.ok()) return false;
+  cpus = *std::move(list);
+  return true;
 }
 
 bool ParseLine(absl::string_view line, HostRecord& record) {

@@ -57,8 +57,8 @@ void Pass::ReadBack() {
   for (TreeNode& node : nodes_) {
     absl::StatusOr<CpuSet> effective = ReadCpus(node.cgroup, kCpusetCpusEffective);
     // Gone is harmless; what cannot be read is taken as it was, so that no CPU counts as free that may not be.
-    if (effective.ok()) node.effective = *std::move(effective);
     if (absl::IsNotFound(effective.status())) node.effective.Clear();
+    if (effective.ok()) node.effective = *std::move(effective);
   }
 }
 

@@ -42,7 +42,7 @@ class Reader {
     if (!children.ok()) return Gone(children.status());
     for (const std::string& name : *children) {
       absl::StatusOr<Cgroup> child = nodes_[index].cgroup.OpenChild(name);
-      const absl::Status status =
+      absl::Status status =
           child.ok() ? Visit(std::move(*child), path.empty() ? name : Cat(path, "/", name)) : Gone(child.status());
       if (!status.ok()) return status;
     }

@@ -9,9 +9,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "agent/core/text.h"
 
@@ -27,6 +29,7 @@ struct Failure {
 
 std::vector<char*> Pointers(const std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
   pointers.push_back(nullptr);
   return pointers;
@@ -75,22 +78,20 @@ struct ChildPlan {
   Fail(plan, Stage::kExecute);
 }
 
-std::string_view ValueOf(const std::vector<std::string>& env, std::string_view name, bool& found) {
+// The value of the last entry of that name.
+std::optional<std::string_view> ValueOf(const std::vector<std::string>& env, std::string_view name) {
   for (auto entry = env.rbegin(); entry != env.rend(); ++entry) {
     const std::string_view text = *entry;
     if (text.size() > name.size() && text.starts_with(name) && text[name.size()] == '=') {
-      found = true;
       return text.substr(name.size() + 1);
     }
   }
-  found = false;
-  return {};
+  return std::nullopt;
 }
 
 absl::StatusOr<std::string> FindExecutable(const std::string& program, const std::vector<std::string>& env) {
   if (program.find('/') != std::string::npos) return program;
-  bool found = false;
-  const std::string_view path = ValueOf(env, "PATH", found);
+  const std::string_view path = ValueOf(env, "PATH").value_or("");
   for (size_t begin = 0; begin <= path.size();) {
     const size_t end = std::min(path.find(':', begin), path.size());
     const std::string candidate = Cat(path.substr(begin, end - begin), "/", program);
@@ -108,19 +109,16 @@ absl::StatusOr<std::string> FindExecutable(const std::string& program, const std
 std::string ExpandVariables(std::string_view text, const std::vector<std::string>& env) {
   std::string result;
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '$' || i + 1 == text.size()) {
-      result += text[i];
-    } else if (text[i + 1] == '$') {
-      result += text[++i];
-    } else if (const size_t end = text[i + 1] == '(' ? text.find(')', i) : std::string_view::npos;
+    const std::string_view rest = text.substr(i);
+    if (rest.starts_with("$$")) {
+      ++i;
+    } else if (const size_t end = rest.starts_with("$(") ? rest.find(')') : std::string_view::npos;
                end != std::string_view::npos) {
-      bool found = false;
-      const std::string_view value = ValueOf(env, text.substr(i + 2, end - i - 2), found);
-      result += found ? value : text.substr(i, end - i + 1);
-      i = end;
-    } else {
-      result += text[i];
+      result += ValueOf(env, rest.substr(2, end - 2)).value_or(rest.substr(0, end + 1));
+      i += end;
+      continue;
     }
+    result += text[i];
   }
   return result;
 }

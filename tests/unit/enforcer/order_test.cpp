@@ -74,6 +74,7 @@ TEST(OrderTest, ReplayedWriteByWriteNobodySharesWithAnOwner) {
     }
     const CpusetOrder order = OrderCpusets(changes, kAll);
     std::vector<CpuSet> now;
+    now.reserve(changes.size());
     for (const CpusetChange& change : changes) now.push_back(change.present.empty() ? kAll : change.present);
     const auto replay = [&](const std::vector<CpusetWrite>& writes) {
       for (const CpusetWrite& write : writes) {
