@@ -62,8 +62,8 @@ class Replay::ScenarioRun {
       ++replay_.result_.steps;
       switch (op.kind) {
         case VectorOp::Kind::kAdmit: {
-          json got = Admit(op, ReferenceTime(expected));
-          Finish(Cat(i, " admit ", name_of_admitted_), expected, std::move(got));
+          const json got = Admit(op, ReferenceTime(expected));
+          Finish(Cat(i, " admit ", name_of_admitted_), expected, got);
           break;
         }
         case VectorOp::Kind::kStart:
@@ -110,7 +110,7 @@ class Replay::ScenarioRun {
     if (change.ok()) Apply(*change, state_);
   }
 
-  void Finish(const std::string& op, const json& expected, json got) {
+  void Finish(const std::string& op, const json& expected, const json& got) {
     const json state = StateToVector(state_);
     std::vector<Difference> differences;
     if (scenario_.invariants_only) {

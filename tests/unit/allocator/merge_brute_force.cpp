@@ -101,16 +101,10 @@ Merged MergeByWalk(const std::vector<int>& nodes, const std::vector<std::vector<
       const int current = best->numa.size();
       const int size = candidate.numa.size();
       bool better = false;
-      if (current > best_size) {
+      if (current > best_size || (current == best_size && size == best_size)) {
         better = fitter(candidate.numa, best->numa);
-      } else if (current == best_size) {
-        better = size == best_size && fitter(candidate.numa, best->numa);
-      } else if (size > best_size) {
-        better = false;
-      } else if (size == best_size || size > current) {
-        better = true;
-      } else if (size == current) {
-        better = fitter(candidate.numa, best->numa);
+      } else if (current < best_size && size <= best_size) {
+        better = size > current || (size == current && fitter(candidate.numa, best->numa));
       }
       if (better) best = candidate;
     }
@@ -155,7 +149,7 @@ std::vector<std::vector<uint64_t>> RandomMerges::Distances(int count) {
   const int kinds = 1 + Below(4);
   for (size_t a = 0; a < n; ++a) {
     for (size_t b = a + 1; b < n; ++b) {
-      distances[a][b] = static_cast<uint64_t>(11 + 5 * Below(kinds));
+      distances[a][b] = 11 + 5 * static_cast<uint64_t>(Below(kinds));
       distances[b][a] = OneIn(10) ? distances[a][b] + 1 : distances[a][b];
     }
   }
