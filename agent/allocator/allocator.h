@@ -50,7 +50,8 @@ class Allocator {
   // The state of a node without pods.
   NodeState InitialState() const;
 
-  // Decides on a pod that pods/ has defaulted and validated. A UID that is already in the state is AlreadyExists'
+  // Decides on a pod that pods/ has defaulted and validated. The caller applies and commits the change, or, of a
+  // refusal, AdmitResult::books_after_refusal where there is one. A UID that is already in the state is AlreadyExists'
   // rejection (reason "AlreadyAdmitted"): the agent never admits twice. trace, where given, is filled with the hints,
   // merges and picks of the decision.
   AdmitResult Admit(const NodeState& state, std::shared_ptr<const Pod> pod,

@@ -68,7 +68,7 @@ class RemedySearch {
     const Container* asker = OnlyAsker();
     if (asker == nullptr) return "";
     for (const auto& [resource, amount] : shortage_.asked) {
-      if (!MayBeShort(resource)) continue;
+      if (amount == 0 || !MayBeShort(resource)) continue;
       for (uint64_t other : OtherAmounts(resource, amount)) {
         if (other == 0 || !FitsWith(*asker, resource, other)) continue;
         return Cat("It would fit if container ", asker->name, " asked for ", ShowAmount(resource, other),
