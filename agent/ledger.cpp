@@ -55,6 +55,11 @@ absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod, Trace&
     if (absl::Status status = Commit(std::move(next)); !status.ok()) return status;
     ++admitted_;
   } else {
+    if (result.books_after_refusal) {
+      NodeState next = state_;
+      next.nodes = *result.books_after_refusal;
+      if (absl::Status status = Commit(std::move(next)); !status.ok()) return status;
+    }
     ++rejected_;
     if (std::get<Rejection>(result.outcome).reason == kInvariantViolation) ++invariant_violations_;
   }
