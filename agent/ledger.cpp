@@ -57,7 +57,7 @@ absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod, Trace&
   } else {
     if (result.books_after_refusal) {
       NodeState next = state_;
-      next.nodes = *result.books_after_refusal;
+      Apply(*result.books_after_refusal, next);
       if (absl::Status status = Commit(std::move(next)); !status.ok()) return status;
     }
     ++rejected_;
