@@ -276,7 +276,7 @@ TEST_F(KernelEnforcerTest, AnIdlePassIsCheap) {
   const int64_t usec = absl::ToInt64Microseconds((absl::Now() - begin) / kPasses);
   RecordProperty("reconcile_usec", std::to_string(usec));
   printf("one pass over 8 cgroups and the host: %ld us of guest time\n", static_cast<long>(usec));
-  EXPECT_LT(usec, 20'000) << "of a simulated CPU";
+  EXPECT_LT(usec, 50'000) << "of a simulated CPU";
   EXPECT_EQ(enforcer_->ReleaseHost(), absl::OkStatus());
 }
 
