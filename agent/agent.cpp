@@ -224,10 +224,12 @@ absl::Status Agent::Run() {
 void Agent::OnManifests(const ManifestSet& set) {
   wanted_ = set.pods;
   manifests_seen_ = true;
-  broken_.clear();
+  manifests_complete_ = set.complete;
+  const std::vector<RejectedView> known = std::exchange(broken_, {});
   for (const absl::Status& error : set.errors) {
     const std::string message(error.message());
-    spdlog::error("manifest: {}", message);
+    const bool is_new = std::ranges::find(known, message, &RejectedView::message) == known.end();
+    if (is_new) spdlog::error("manifest: {}", message);
     broken_.push_back(
         {.pod = "", .source = message.substr(0, message.find(':')), .reason = "Invalid", .message = message});
   }
@@ -260,6 +262,7 @@ void Agent::Converge() {
 }
 
 void Agent::StopUnwanted() {
+  if (!manifests_complete_) return;
   const auto wanted = [&](const std::string& uid) {
     return std::ranges::any_of(wanted_, [&](const auto& pod) { return pod->uid == uid; });
   };

@@ -62,6 +62,8 @@ struct ManifestWatcher::Impl {
     off_t size = -1;
     timespec modified{};
     Pods pods;  // of its last good text
+    bool was_good = false;
+    absl::Status error;  // of its present text
   };
 
   std::string directory;
@@ -74,7 +76,7 @@ struct ManifestWatcher::Impl {
 
   void Arm();
   void Look();
-  bool Refresh(const std::string& name, ManifestSet& set);
+  bool Refresh(const std::string& name);
 };
 
 void ManifestWatcher::Impl::Arm() {
@@ -83,7 +85,7 @@ void ManifestWatcher::Impl::Arm() {
 }
 
 // Reads one file again where it changed; true where that changed anything worth telling.
-bool ManifestWatcher::Impl::Refresh(const std::string& name, ManifestSet& set) {
+bool ManifestWatcher::Impl::Refresh(const std::string& name) {
   const std::string path = Cat(directory, "/", name);
   struct stat info {};
   if (stat(path.c_str(), &info) != 0) return false;  // gone meanwhile: another event tells
@@ -96,10 +98,10 @@ bool ManifestWatcher::Impl::Refresh(const std::string& name, ManifestSet& set) {
   file.size = info.st_size;
   file.modified = info.st_mtim;
   absl::StatusOr<Pods> pods = LoadPods(path);
+  file.error = pods.status();
   if (pods.ok()) {
     file.pods = *std::move(pods);
-  } else {
-    set.errors.push_back(pods.status());
+    file.was_good = true;
   }
   return true;
 }
@@ -119,15 +121,20 @@ void ManifestWatcher::Impl::Look() {
     if (listing == status) return;
     listing = status;
     set.errors.push_back(status);
+    set.complete = told;
   } else {
     listing = absl::OkStatus();
     const bool removed = std::erase_if(files, [&](const auto& entry) { return !present.contains(entry.first); }) > 0;
     bool changed = removed || !told;
-    for (const std::string& name : present) changed |= Refresh(name, set);
+    for (const std::string& name : present) changed |= Refresh(name);
     if (!changed) return;
   }
   std::map<std::string_view, std::string_view> owners;  // pod uid to file
   for (const auto& [name, file] : files) {
+    if (!file.error.ok()) {
+      set.errors.push_back(file.error);
+      set.complete = set.complete && file.was_good;
+    }
     for (const std::shared_ptr<const Pod>& pod : file.pods) {
       const auto [owner, fresh] = owners.try_emplace(pod->uid, name);
       if (fresh) {

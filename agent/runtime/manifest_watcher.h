@@ -18,8 +18,11 @@ struct ManifestSet {
   // Every pod of every good file, in file name order. Of a file that became bad the last good pods stay: a slip of an
   // editor ends nothing.
   std::vector<std::shared_ptr<const Pod>> pods;
-  // What is wrong with files, each said once until the file changes again.
+  // What is wrong with files now.
   std::vector<absl::Status> errors;
+  // False where a file cannot be read and never could be: which pods it holds is not known, so that a pod that no
+  // other file names may still be wanted.
+  bool complete = true;
 };
 
 // Watches a directory of Pod manifests (*.yaml, *.yml, *.json; hidden files are passed over) through inotify, and

@@ -79,7 +79,7 @@ TEST_F(ManifestWatcherTest, AnEmptyDirectoryIsToldToo) {
   EXPECT_THAT(sets_.back().errors, IsEmpty());
 }
 
-TEST_F(ManifestWatcherTest, ABadFileIsSaidOnceAndItsLastGoodPodsStay) {
+TEST_F(ManifestWatcherTest, ABadFileIsNamedUntilItIsMendedAndItsLastGoodPodsStay) {
   tree_.Set("a.yaml", Manifest("a"));
   tree_.Set("b.yaml", Manifest("b"));
   Watch();
@@ -89,10 +89,24 @@ TEST_F(ManifestWatcherTest, ABadFileIsSaidOnceAndItsLastGoodPodsStay) {
   EXPECT_THAT(Names(), ElementsAre("a", "b"));
   ASSERT_EQ(sets_.back().errors.size(), 1u);
   EXPECT_THAT(std::string(sets_.back().errors[0].message()), HasSubstr("a.yaml"));
+  EXPECT_TRUE(sets_.back().complete);
   tree_.Set("c.yaml", Manifest("c"));
   ASSERT_TRUE(Told());
-  EXPECT_THAT(sets_.back().errors, IsEmpty());
+  EXPECT_EQ(sets_.back().errors.size(), 1u);
   EXPECT_THAT(Names(), ElementsAre("a", "b", "c"));
+  tree_.Set("a.yaml", Manifest("a2"));
+  ASSERT_TRUE(Told());
+  EXPECT_THAT(sets_.back().errors, IsEmpty());
+  EXPECT_THAT(Names(), ElementsAre("a2", "b", "c"));
+}
+
+TEST_F(ManifestWatcherTest, AFileThatWasNeverGoodMayNameAnyPod) {
+  tree_.Set("a.yaml", "kind: [");
+  tree_.Set("b.yaml", Manifest("b"));
+  Watch();
+  ASSERT_TRUE(Told());
+  EXPECT_THAT(Names(), ElementsAre("b"));
+  EXPECT_FALSE(sets_.back().complete);
 }
 
 TEST_F(ManifestWatcherTest, WhatIsNoManifestOrUnchangedIsNotTold) {
