@@ -20,7 +20,7 @@ run: install-deps ## the example pods on a NUMA machine (the lab guest): report,
 	@scripts/run
 
 lint: install-deps ## clang-format, clang-tidy, shellcheck, size of files
-	@scripts/build all
+	@scripts/build all benchmarks
 	@scripts/lint
 
 bench: install-deps ## every benchmark
