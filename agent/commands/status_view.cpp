@@ -163,10 +163,14 @@ void AddSection(std::string& text, std::string_view heading, const std::string& 
 std::string RenderHeadline(const Snapshot& now, const Terminal& terminal) {
   size_t containers = 0;
   for (const PodView& pod : now.pods) containers += pod.containers.size();
-  std::string text = Cat(Paint(Cat("podfence ", now.version), Colour::kBold, terminal), ", mode ", now.mode, ", up ",
-                         Age(now.time - now.started), ": ", Count(now.pods.size(), "pod", "pods"), " with ",
-                         Count(containers, "container", "containers"), ", ", now.decisions[0], " admitted, ",
-                         now.decisions[1], " rejected\n");
+  const std::string summary =
+      Cat("podfence ", now.version, " (", now.mode, "), up ", Age(now.time - now.started), ": ",
+          Count(now.pods.size(), "pod", "pods"), ", ", Count(containers, "container", "containers"), ", ",
+          now.decisions[0], " admitted, ", now.decisions[1], " rejected");
+  std::string text;
+  for (const std::string& line : Wrap(summary, terminal.width)) {
+    absl::StrAppend(&text, Paint(line, Colour::kBold, terminal), "\n");
+  }
   const auto warn = [&](uint64_t count, const char* one, const char* many) {
     if (count == 0) return;
     absl::StrAppend(&text, Paint(Cat("! ", Count(count, one, many)), Colour::kRed, terminal), "\n");

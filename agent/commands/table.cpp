@@ -97,12 +97,6 @@ size_t DisplayWidth(std::string_view text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), BeginsCodePoint));
 }
 
-std::string Truncate(std::string_view text, size_t width) {
-  if (DisplayWidth(text) <= width) return std::string(text);
-  if (width == 0) return "";
-  return Cat(text.substr(0, ByteOfColumn(text, width - 1)), "…");
-}
-
 std::vector<std::string> Wrap(std::string_view text, size_t width) {
   std::vector<std::string> lines;
   width = std::max<size_t>(width, 1);

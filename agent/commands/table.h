@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace podfence {
@@ -24,8 +26,6 @@ std::string Paint(std::string_view text, Colour colour, const Terminal& terminal
 
 // How many columns a UTF-8 text takes: one a code point. Names of Kubernetes are ASCII.
 size_t DisplayWidth(std::string_view text);
-// The first `width` columns of text, the last one "…" where something is cut off.
-std::string Truncate(std::string_view text, size_t width);
 // text in lines of at most `width` columns: broken at spaces, else behind commas and slashes, else behind the hyphens
 // of names, else anywhere. Blanks at its beginning indent every line.
 std::vector<std::string> Wrap(std::string_view text, size_t width);

@@ -43,8 +43,7 @@ absl::Status ReadArray(const json& object, const char* key, const std::string& p
   const std::string array_place = Cat(place, ".", key);
   if (!member->is_array()) return Wrong(array_place, Cat("expected an array, got ", member->type_name()));
   for (size_t i = 0; i < member->size(); ++i) {
-    const absl::Status status = read((*member)[i], Cat(array_place, "[", i, "]"));
-    if (!status.ok()) return status;
+    if (absl::Status status = read((*member)[i], Cat(array_place, "[", i, "]")); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -107,8 +106,9 @@ absl::StatusOr<NumaNode> ReadNode(const json& object, const std::string& place) 
   if (!status.ok()) return status;
   status = ReadArray(object, "cores", place, true, [&](const json& value, const std::string& at) {
     absl::StatusOr<Core> core = ReadCore(value, at);
-    if (core.ok()) node.cores.push_back(*std::move(core));
-    return core.status();
+    if (!core.ok()) return core.status();
+    node.cores.push_back(*std::move(core));
+    return absl::OkStatus();
   });
   if (!status.ok()) return status;
 

@@ -149,7 +149,7 @@ absl::Status CheckSynthetic(const std::string& description) {
 }
 
 // hwloc's own words, on one line; its banners are framed by asterisks.
-std::string OneLine(std::string said) {
+std::string OneLine(const std::string& said) {
   std::string line = absl::StrReplaceAll(said, {{"*", ""}, {"\n", " "}});
   while (absl::StrReplaceAll({{"  ", " "}}, &line) > 0) {
   }
@@ -185,7 +185,7 @@ Reading Read(std::string_view source, const LoadOptions& options) {
 
 absl::StatusOr<Machine> LoadMachine(std::string_view source, const LoadOptions& options) {
   auto [as, result] = Read(source, options);
-  const std::string said = OneLine(std::move(result.said));
+  const std::string said = OneLine(result.said);
   if (result.machine.ok()) {
     if (options.notes != nullptr) *options.notes = said;
     return std::move(result.machine);

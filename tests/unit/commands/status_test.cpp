@@ -82,7 +82,7 @@ Snapshot Example() {
 
 TEST(StatusView, HeadlineIsQuietWhenAllIsWell) {
   EXPECT_EQ(RenderHeadline(Example(), kPlain80),
-            "podfence 0.1.0, mode local, up 3 min: 1 pod with 2 containers, 1 admitted, 0 rejected\n");
+            "podfence 0.1.0 (local), up 3 min: 1 pod, 2 containers, 1 admitted, 0 rejected\n");
 }
 
 TEST(StatusView, HeadlineNamesWhatMustBeLookedAt) {
@@ -241,7 +241,7 @@ TEST_F(StatusCommand, ShowsARunningAgent) {
   const std::string url = Serve(std::make_shared<Snapshot>(Example()));
   const Result table = Status({"--server", url, "--window", "0"});
   EXPECT_EQ(table.exit_code, 0) << table.err;
-  EXPECT_THAT(table.out, AllOf(HasSubstr("podfence 0.1.0, mode local"), HasSubstr("postgres"), HasSubstr("300.0 s")));
+  EXPECT_THAT(table.out, AllOf(HasSubstr("podfence 0.1.0 (local)"), HasSubstr("postgres"), HasSubstr("300.0 s")));
 
   const Result json = Status({"--server", url, "--output", "json"});
   EXPECT_EQ(json.exit_code, 0) << json.err;

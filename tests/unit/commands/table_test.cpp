@@ -28,13 +28,7 @@ TEST(Wrap, BreaksWhereAReaderWould) {
   EXPECT_THAT(Wrap("ab", 0), ElementsAre("a", "b"));
 }
 
-TEST(Truncate, KeepsColumns) {
-  EXPECT_EQ(Truncate("äöü", 3), "äöü");
-  EXPECT_EQ(Truncate("äöüß", 3), "äö…");
-  EXPECT_EQ(Truncate("ab", 1), "…");
-  EXPECT_EQ(Truncate("ab", 0), "");
-  EXPECT_EQ(DisplayWidth("1·ß…"), 4u);
-}
+TEST(DisplayWidth, CountsCodePoints) { EXPECT_EQ(DisplayWidth("1·ß…"), 4u); }
 
 TEST(Table, AlignsWithoutTrailingBlanks) {
   Table table({{"Name"}, {"Count", Table::Align::kRight}, {"Note"}});
@@ -69,6 +63,13 @@ TEST(Table, GroupsSpanAllColumns) {
   table.AddGroup("a title wider than both columns");
   table.AddRow({"1", "2"});
   EXPECT_EQ(table.Render(kNarrow), "A  B\na title wider than both columns\n1  2\n");
+}
+
+TEST(Table, NothingSteersTheTerminal) {
+  Table table({{"A"}, {"B"}});
+  table.AddGroup("g\x07");
+  table.AddRow({"\033[2J", "a\nb\tc\xc2\x9bß"});
+  EXPECT_EQ(table.Render(kNarrow), "A     B\ng?\n?[2J  a b c?ß\n");
 }
 
 TEST(Table, PaintsOnlyOnAColourTerminal) {
