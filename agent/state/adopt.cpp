@@ -55,9 +55,10 @@ AdoptedState AdoptState(const NodeState& committed, const NodeState& initial, co
   for (const auto& [uid, allocation] : committed.pods) {
     const CpuSet held = CpusOf(allocation);
     adopted.state.shared_cpus -= held;
+    const std::string name = allocation.pod->FullName();
     const auto misfit = [&](const CpuSet& cpus, std::string_view why) {
       if (cpus.empty()) return;
-      adopted.misfits.push_back(Cat("pod ", allocation.pod->FullName(), " holds CPUs ", cpus.ToString(), ", ", why));
+      adopted.misfits.push_back(Cat("pod ", name, " holds CPUs ", cpus.ToString(), ", ", why));
     };
     misfit(held - present, "which this machine does not have online now");
     misfit(held & reserved_cpus, "which are reserved now");
