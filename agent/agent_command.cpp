@@ -8,6 +8,7 @@
 #include <string>
 
 #include "agent/agent.h"
+#include "agent/commands/policy_flags.h"
 #include "agent/config/config.h"
 #include "agent/core/text.h"
 
@@ -16,41 +17,24 @@ namespace {
 
 // What the command line says; each given flag wins over the file.
 struct Flags {
-  std::string config_file;
-  std::optional<std::string> machine;
+  PolicyFlags policy;
   std::optional<std::string> manifests;
   std::optional<std::string> state_dir;
   std::optional<std::string> log_dir;
   std::optional<std::string> cgroup_hierarchy;
   std::optional<std::string> listen;
-  std::optional<std::string> cpu_policy;
-  std::optional<std::string> memory_policy;
-  std::optional<std::string> topology_policy;
-  std::optional<std::string> topology_scope;
-  std::optional<std::string> reserved_cpus;
   std::optional<std::string> log_level;
   std::optional<bool> fence_host;
   std::optional<bool> per_pod_metrics;
 };
 
-template <typename Value>
-void Override(const std::optional<Value>& flag, Value& value) {
-  if (flag) value = *flag;
-}
-
 absl::StatusOr<Config> Configure(const Flags& flags) {
-  absl::StatusOr<Config> config = flags.config_file.empty() ? Config() : LoadConfigFile(flags.config_file);
+  absl::StatusOr<Config> config = ConfigFromFlags(flags.policy);
   if (!config.ok()) return config.status();
-  Override(flags.machine, config->machine);
   Override(flags.manifests, config->static_pod_path);
   Override(flags.state_dir, config->state_directory);
   Override(flags.log_dir, config->pod_logs_dir);
   Override(flags.cgroup_hierarchy, config->cgroup_hierarchy);
-  Override(flags.cpu_policy, config->policy.cpu_manager_policy);
-  Override(flags.memory_policy, config->policy.memory_manager_policy);
-  Override(flags.topology_policy, config->policy.topology_manager_policy);
-  Override(flags.topology_scope, config->policy.topology_manager_scope);
-  Override(flags.reserved_cpus, config->policy.reserved_system_cpus);
   Override(flags.log_level, config->log_level);
   Override(flags.fence_host, config->fence_host);
   Override(flags.per_pod_metrics, config->per_pod_metrics);
@@ -84,24 +68,12 @@ void Run(const Flags& flags, Invocation& invocation) {
 void AddAgentCommand(CLI::App& app, Invocation& invocation) {
   CLI::App* agent = app.add_subcommand("agent", "Decide, fence, run, verify and export the pods of a directory");
   auto flags = std::make_shared<Flags>();
-  agent->add_option("--config", flags->config_file, "Configuration file; what it leaves out keeps its default")
-      ->type_name("FILE");
+  AddPolicyFlags(*agent, flags->policy);
   agent->add_option("--manifests", flags->manifests, "Directory of Pod manifests (staticPodPath)")->type_name("DIR");
-  agent->add_option("--machine", flags->machine, "live, an hwloc XML file, or an hwloc synthetic description")
-      ->type_name("M");
   agent->add_option("--state-dir", flags->state_dir, "Checkpoint, lock and records (stateDirectory)")->type_name("DIR");
   agent->add_option("--log-dir", flags->log_dir, "Containers' output (podLogsDir)")->type_name("DIR");
   agent->add_option("--listen", flags->listen, "Address of /metrics, /api and the page (listenAddress)")
       ->type_name("HOST:PORT");
-  agent->add_option("--cpu-manager-policy", flags->cpu_policy, "none | static")->type_name("P");
-  agent->add_option("--memory-manager-policy", flags->memory_policy, "None | Static")->type_name("P");
-  agent
-      ->add_option("--topology-manager-policy", flags->topology_policy,
-                   "none | best-effort | restricted | single-numa-node")
-      ->type_name("P");
-  agent->add_option("--topology-manager-scope", flags->topology_scope, "container | pod")->type_name("S");
-  agent->add_option("--reserved-cpus", flags->reserved_cpus, "CPUs that are never exclusive (reservedSystemCPUs)")
-      ->type_name("LIST");
   agent->add_option("--cgroup-hierarchy", flags->cgroup_hierarchy, "Where cgroup v2 is mounted")->type_name("DIR");
   // Callbacks, since CLI11 gives an optional flag that was not named the value false.
   agent->add_flag_callback(

@@ -12,6 +12,8 @@ int main(int argc, char** argv) {
   podfence::AddAgentCommand(app, invocation);
   podfence::AddStatusCommand(app, invocation);
   podfence::AddReportCommand(app, invocation);
+  podfence::AddExplainCommand(app, invocation);
+  podfence::AddPlanCommand(app, invocation);
   podfence::AddTopologyCommand(app, invocation);
   podfence::AddReplayCommand(app, invocation);
   podfence::AddVersionCommand(app, invocation);

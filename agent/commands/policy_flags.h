@@ -1,0 +1,35 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "agent/config/config.h"
+
+namespace podfence {
+
+// The flags that decide where pods go, for every command that decides: each given flag wins over the file.
+struct PolicyFlags {
+  std::string config_file;
+  std::optional<std::string> machine;
+  std::optional<std::string> cpu_policy;
+  std::optional<std::string> memory_policy;
+  std::optional<std::string> topology_policy;
+  std::optional<std::string> topology_scope;
+  std::optional<std::string> reserved_cpus;
+};
+
+template <typename Value>
+void Override(const std::optional<Value>& flag, Value& value) {
+  if (flag) value = *flag;
+}
+
+// Adds the flags to a command; flags must outlive it.
+void AddPolicyFlags(CLI::App& command, PolicyFlags& flags);
+
+// The configuration of the file, or the default one, under the flags. Errors are LoadConfigFile's; what is wrong with
+// a flag's value is the allocator's to say (Allocator::Create).
+absl::StatusOr<Config> ConfigFromFlags(const PolicyFlags& flags);
+
+}  // namespace podfence
