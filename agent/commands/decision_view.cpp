@@ -197,7 +197,7 @@ std::string RenderDecision(const json& decision, const Terminal& terminal) {
   text += Paragraph(Cause(decision), "  ", Colour::kPlain, terminal);
   text += Shortages(decision, terminal);
   if (const std::string remedy = Text(decision, "remedy"); !remedy.empty()) {
-    text += Paragraph(Cat("What would help: ", remedy), "  ", Colour::kYellow, terminal);
+    text += Paragraph(Cat(remedy, "."), "  ", Colour::kYellow, terminal);
   }
   return text;
 }

@@ -158,7 +158,7 @@ int RunPlan(const PlanFlags& flags, Invocation& invocation) {
   Complain(plan, invocation.err);
   if (flags.output == "json") {
     invocation.out << PlanToJson(plan).dump(2, ' ', false, json::error_handler_t::replace) << '\n';
-  } else {
+  } else if (!plan.decisions.empty()) {
     invocation.out << RenderPlan(plan, *allocator, start->state, DetectTerminal(STDOUT_FILENO));
   }
   if (!plan.invalid.empty()) return 2;
