@@ -47,7 +47,7 @@ absl::Status Ledger::Commit(NodeState next) {
 
 absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod, Trace& trace) {
   const auto begin = std::chrono::steady_clock::now();
-  AdmitResult result = allocator_.Admit(state_, pod, {}, &trace);
+  AdmitResult result = allocator_.Admit(state_, std::move(pod), {}, &trace);
   last_decision_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (const auto* change = std::get_if<StateChange>(&result.outcome)) {
     NodeState next = state_;

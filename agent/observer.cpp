@@ -50,6 +50,7 @@ std::string PhaseOf(const ContainerStatus& status) {
 
 std::vector<ThrottlingView> Levels(const std::vector<Bandwidth>& bandwidth) {
   std::vector<ThrottlingView> levels;
+  levels.reserve(bandwidth.size());
   for (const Bandwidth& level : bandwidth) {
     levels.push_back({.cgroup = level.cgroup,
                       .limited = level.quota_us.has_value(),
@@ -92,46 +93,20 @@ Snapshot Observer::Look(const Context& context) {
   kernel_.up = seen.ok();
   kernel_.duration_seconds = MonotonicSeconds() - begin;
   if (!seen.ok()) ++kernel_.errors;
-  snapshot.monotonic = begin;
+  snapshot.monotonic = seen.ok() ? Seconds(seen->taken_ns) : begin;
 
   const std::vector<ContainerStatus> statuses = context.runtime.Containers();
   for (const auto& [uid, allocation] : snapshot.state.pods) {
-    PodView& pod = snapshot.pods.emplace_back(PodView{.uid = uid, .containers = {}});
-    ForEachContainer(*allocation.pod, [&](const Container& container, bool is_init) {
-      ContainerView& view = pod.containers.emplace_back();
-      view.name = container.name;
-      view.kind = KindOf(container, is_init);
-      const ContainerAllocation* held = allocation.Find(container.name);
-      view.assignment = AssignmentOf(allocation, *held);
-      view.mems = MemsOf(*held);
-      view.promised_cpus = PromisedCpus(*held, {});
-      if (held->cpus) view.cpus = *held->cpus;
-      const auto status = std::ranges::find_if(
-          statuses, [&](const ContainerStatus& s) { return s.uid == uid && s.name == container.name; });
-      view.phase = status == statuses.end() ? "waiting" : PhaseOf(*status);
-      if (status != statuses.end()) {
-        view.message = status->message;
-        view.restarts = static_cast<uint64_t>(status->restarts);
-      }
-      const absl::StatusOr<Cgroup> cgroup = context.fencer.FindContainer(snapshot.state, uid, container.name);
-      if (cgroup.ok()) {
-        const absl::StatusOr<std::string> list = cgroup->Read("cpuset.cpus.effective");
-        absl::StatusOr<CpuSet> effective = list.ok() ? CpuSet::Parse(*list) : list.status();
-        if (effective.ok()) view.effective_cpus = *std::move(effective);
-      }
-      if (!seen.ok()) return;
-      const auto fence = std::ranges::find_if(seen->fences, [&](const FenceObservation& observed) {
-        return observed.fence.pod == uid && observed.fence.container == container.name;
-      });
-      if (fence == seen->fences.end()) return;
-      if (view.cpus.empty()) view.cpus = fence->fence.cpus;
-      view.promised_cpus = PromisedCpus(*held, fence->bandwidth);
-      view.throttling = Levels(fence->bandwidth);
-      view.cpu_seconds = Seconds(fence->bandwidth.empty() ? fence->cpu_ns : fence->bandwidth.front().usage_ns);
-      view.escaped_seconds = Seconds(fence->escape_ns);
-      for (size_t i = 0; i < kForeignClasses; ++i) view.foreign_seconds[i] = Seconds(fence->foreign_ns[i]);
-      if (held->cpu_isolation == Isolation::kContainer) AddThrottling(uid, container.name, view.throttling);
-    });
+    snapshot.pods.push_back({.uid = uid, .containers = {}});
+    const auto& pod = *allocation.pod;
+    for (const Container& container : pod.init_containers) {
+      snapshot.pods.back().containers.push_back(
+          LookAt(context, allocation, container, /*is_init=*/true, statuses, seen));
+    }
+    for (const Container& container : pod.containers) {
+      snapshot.pods.back().containers.push_back(
+          LookAt(context, allocation, container, /*is_init=*/false, statuses, seen));
+    }
   }
   std::erase_if(throttling_,
                 [&](const auto& entry) { return !snapshot.state.pods.contains(std::get<0>(entry.first)); });
@@ -158,6 +133,46 @@ Snapshot Observer::Look(const Context& context) {
   snapshot.decisions = {ledger.admitted(), ledger.rejected()};
   snapshot.last_decision_seconds = ledger.last_decision_seconds();
   return snapshot;
+}
+
+ContainerView Observer::LookAt(const Context& context, const PodAllocation& allocation, const Container& container,
+                               bool is_init, const std::vector<ContainerStatus>& statuses,
+                               const absl::StatusOr<Observation>& seen) {
+  const std::string& uid = allocation.pod->uid;
+  const ContainerAllocation& held = *allocation.Find(container.name);
+  ContainerView view;
+  view.name = container.name;
+  view.kind = KindOf(container, is_init);
+  view.assignment = AssignmentOf(allocation, held);
+  view.mems = MemsOf(held);
+  view.promised_cpus = PromisedCpus(held, {});
+  if (held.cpus) view.cpus = *held.cpus;
+  const auto status = std::ranges::find_if(
+      statuses, [&](const ContainerStatus& s) { return s.uid == uid && s.name == container.name; });
+  view.phase = status == statuses.end() ? "waiting" : PhaseOf(*status);
+  if (status != statuses.end()) {
+    view.message = status->message;
+    view.restarts = static_cast<uint64_t>(status->restarts);
+  }
+  const absl::StatusOr<Cgroup> cgroup = context.fencer.FindContainer(context.ledger.state(), uid, container.name);
+  if (cgroup.ok()) {
+    const absl::StatusOr<std::string> list = cgroup->Read("cpuset.cpus.effective");
+    absl::StatusOr<CpuSet> effective = list.ok() ? CpuSet::Parse(*list) : list.status();
+    if (effective.ok()) view.effective_cpus = *std::move(effective);
+  }
+  if (!seen.ok()) return view;
+  const auto fence = std::ranges::find_if(seen->fences, [&](const FenceObservation& observed) {
+    return observed.fence.pod == uid && observed.fence.container == container.name;
+  });
+  if (fence == seen->fences.end()) return view;
+  if (view.cpus.empty()) view.cpus = fence->fence.cpus;
+  view.promised_cpus = PromisedCpus(held, fence->bandwidth);
+  view.throttling = Levels(fence->bandwidth);
+  view.cpu_seconds = Seconds(fence->bandwidth.empty() ? fence->cpu_ns : fence->bandwidth.front().usage_ns);
+  view.escaped_seconds = Seconds(fence->escape_ns);
+  for (size_t i = 0; i < kForeignClasses; ++i) view.foreign_seconds[i] = Seconds(fence->foreign_ns[i]);
+  if (held.cpu_isolation == Isolation::kContainer) AddThrottling(uid, container.name, view.throttling);
+  return view;
 }
 
 void Observer::AddThrottling(const std::string& uid, const std::string& container,

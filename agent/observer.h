@@ -30,6 +30,9 @@ class Observer {
   Snapshot Look(const Context& context);
 
  private:
+  ContainerView LookAt(const Context& context, const PodAllocation& allocation, const Container& container,
+                       bool is_init, const std::vector<ContainerStatus>& statuses,
+                       const absl::StatusOr<Observation>& seen);
   void AddThrottling(const std::string& uid, const std::string& container, const std::vector<ThrottlingView>& levels);
 
   // Last reading of each level of throttling, by UID, container and cgroup.
