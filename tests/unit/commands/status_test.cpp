@@ -223,7 +223,7 @@ Result Status(std::vector<std::string> arguments) {
 class StatusCommand : public ::testing::Test {
  protected:
   // An agent's server that shows `snapshot`; its URL.
-  std::string Serve(std::shared_ptr<const Snapshot> snapshot) {
+  std::string Serve(const std::shared_ptr<const Snapshot>& snapshot) {
     ServerSources sources;
     sources.snapshot = [snapshot] { return snapshot; };
     sources.render_metrics = [](const Snapshot&) { return std::string(); };
