@@ -54,8 +54,10 @@ absl::Status Agent::Start() {
   sigaddset(&signals, SIGINT);
   if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return absl::ErrnoToStatus(errno, "block signals");
 
-  absl::StatusOr<Machine> machine = LoadMachine(config_.machine);
+  std::string notes;
+  absl::StatusOr<Machine> machine = LoadMachine(config_.machine, {.root = "/", .notes = &notes});
   if (!machine.ok()) return machine.status();
+  if (!notes.empty()) spdlog::warn("machine {}: {}", config_.machine, notes);
   absl::StatusOr<Policy> policy = ComposePolicy(config_, *machine);
   if (!policy.ok()) return policy.status();
   absl::StatusOr<Allocator> allocator = Allocator::Create(*std::move(machine), *std::move(policy));

@@ -98,6 +98,11 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
   // idle agent does not want, so each connection serves one request.
   impl->server.new_task_queue = [] { return new httplib::ThreadPool(2); };
   impl->server.set_keep_alive_max_count(1);
+  // Without httplib's SO_REUSEPORT, which lets two servers have one port and each get some of the requests.
+  impl->server.set_socket_options([](socket_t socket) {
+    const int yes = 1;
+    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  });
   impl->server.set_read_timeout(kReadTimeoutSeconds);
   impl->server.set_write_timeout(kReadTimeoutSeconds);
   impl->server.set_payload_max_length(0);
@@ -111,6 +116,8 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
                                       "; set listenAddress (--listen) to a free one"));
   }
   impl->thread = std::thread([server = &impl->server] { server->listen_after_bind(); });
+  // A stop before the thread listens would be lost, and its end awaited for ever.
+  while (!impl->server.is_running()) std::this_thread::yield();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 

@@ -55,7 +55,8 @@ class Reader {
   }
 
   uint64_t Number(const json& value, uint64_t limit, const std::string& place) {
-    if (value.is_number_unsigned() && value.get<uint64_t>() <= limit) return value.get<uint64_t>();
+    const bool negative = value.is_number_integer() && !value.is_number_unsigned() && value.get<int64_t>() < 0;
+    if (value.is_number_integer() && !negative && value.get<uint64_t>() <= limit) return value.get<uint64_t>();
     Fail(place, Cat("must be a whole number from 0 to ", limit));
     return 0;
   }

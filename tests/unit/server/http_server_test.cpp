@@ -1,0 +1,155 @@
+#include "agent/server/http_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <atomic>
+#include <thread>
+
+#include "agent/core/text.h"
+#include "agent/server/snapshot_json.h"
+
+namespace podfence {
+namespace {
+
+using ::testing::HasSubstr;
+
+Snapshot FullSnapshot() {
+  Snapshot snapshot;
+  snapshot.version = "1.2.3";
+  snapshot.mode = "local";
+  snapshot.time = 1000.5;
+  snapshot.monotonic = 12.25;
+  snapshot.started = 900;
+  snapshot.machine.name = "test";
+  snapshot.machine.nodes = {{.id = 0,
+                             .memory = 1 << 30,
+                             .distances = {10},
+                             .hugepages = {},
+                             .cores = {{.socket = 0, .l3 = 0, .threads = {0, 1}}}}};
+  snapshot.machine.offline = {5};
+  snapshot.policy.reserved = {{"cpu", Quantity::FromInt(1)}};
+  snapshot.policy.reserved_memory = {{.numa_node = 0, .limits = {{"memory", *Quantity::Parse("1Gi")}}}};
+  snapshot.reserved_cpus = {0};
+  snapshot.state.shared_cpus = {0};
+  ContainerView container;
+  container.name = "main";
+  container.kind = "app";
+  container.phase = "running";
+  container.assignment = "node_exclusive";
+  container.cpus = container.effective_cpus = {1};
+  container.mems = NumaSet({0});
+  container.promised_cpus = 1;
+  container.cpu_seconds = 3.5;
+  container.throttling = {
+      {.cgroup = "podfence", .limited = true, .periods = 2, .throttled_periods = 1, .throttled_seconds = 0.5}};
+  container.foreign_seconds = {1, 2, 3, 4, 5};
+  container.escaped_seconds = 0.25;
+  snapshot.pods = {{.uid = "u", .containers = {container}}};
+  snapshot.rejected = {{.pod = "default/x", .source = "x.yaml", .reason = "Invalid", .message = "m"}};
+  snapshot.probes = {{.name = "sched_switch", .running = true, .detail = "d", .runs = 7, .run_seconds = 0.5}};
+  snapshot.findings = {{.kind = "drift",
+                        .pod = "default/x",
+                        .container = "main",
+                        .message = "m",
+                        .count = 2,
+                        .last_seen = 3,
+                        .active = true}};
+  snapshot.collectors = {{.name = "kernel", .up = true, .duration_seconds = 0.1, .errors = 4}};
+  snapshot.totals.foreign_seconds = {5, 4, 3, 2, 1};
+  snapshot.finding_totals = {{"drift", 2}};
+  snapshot.counters.Allocations(Resource::kCpu, Source::kPod) = 5;
+  snapshot.decisions = {2, 1};
+  return snapshot;
+}
+
+TEST(SnapshotJsonTest, EveryFieldComesBack) {
+  const nlohmann::json json = SnapshotToJson(FullSnapshot());
+  const absl::StatusOr<Snapshot> back = SnapshotFromJson(json);
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(SnapshotToJson(*back), json);
+  EXPECT_EQ(back->pods[0].containers[0].foreign_seconds[4], 5);
+  EXPECT_EQ(back->policy.reserved_memory[0].limits.at("memory").ToString(), "1Gi");
+}
+
+TEST(SnapshotJsonTest, AWrongShapeIsAnErrorThatNamesTheKey) {
+  nlohmann::json json = SnapshotToJson(FullSnapshot());
+  json.erase("probes");
+  EXPECT_THAT(std::string(SnapshotFromJson(json).status().message()), HasSubstr("probes"));
+  json = SnapshotToJson(FullSnapshot());
+  json["pods"][0]["containers"][0]["cpus"] = "9-1";
+  EXPECT_TRUE(absl::IsInvalidArgument(SnapshotFromJson(json).status()));
+}
+
+class HttpServerTest : public ::testing::Test {
+ protected:
+  void Start(std::shared_ptr<const Snapshot> snapshot) {
+    snapshot_ = std::move(snapshot);
+    absl::StatusOr<std::unique_ptr<HttpServer>> server =
+        HttpServer::Start("127.0.0.1", 0,
+                          {.snapshot = [this] { return snapshot_; },
+                           .render_metrics = [](const Snapshot& s) { return "version " + s.version + "\n"; },
+                           .explain = [](std::string_view pod) -> absl::StatusOr<nlohmann::json> {
+                             if (pod != "default/x") return absl::NotFoundError(Cat("no decision on ", pod));
+                             return nlohmann::json({{"pod", pod}});
+                           }});
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    client_ = std::make_unique<httplib::Client>("127.0.0.1", server_->port());
+  }
+  httplib::Result Get(const std::string& path) { return client_->Get(path); }
+
+  std::shared_ptr<const Snapshot> snapshot_;
+  std::unique_ptr<HttpServer> server_;
+  std::unique_ptr<httplib::Client> client_;
+};
+
+TEST_F(HttpServerTest, ServesEveryRoute) {
+  Start(std::make_shared<const Snapshot>(FullSnapshot()));
+  EXPECT_EQ(Get("/-/healthy")->status, 200);
+  EXPECT_EQ(Get("/-/ready")->status, 200);
+  EXPECT_EQ(Get("/metrics")->body, "version 1.2.3\n");
+  EXPECT_THAT(Get("/metrics")->get_header_value("Content-Type"), HasSubstr("version=0.0.4"));
+  EXPECT_EQ(nlohmann::json::parse(Get("/api/v1/state")->body), SnapshotToJson(FullSnapshot()));
+  EXPECT_THAT(Get("/")->body, HasSubstr("href=\"/metrics\""));
+  EXPECT_EQ(Get("/api/v1/explain?pod=default%2Fx")->status, 200);
+  EXPECT_EQ(Get("/api/v1/explain?pod=y")->status, 404);
+  EXPECT_EQ(Get("/api/v1/explain")->status, 400);
+  EXPECT_EQ(Get("/nowhere")->status, 404);
+  EXPECT_EQ(client_->Post("/api/v1/state")->status, 404) << "read-only";
+  EXPECT_EQ(client_->Post("/api/v1/state", "x", "text/plain")->status, 413) << "no body is read";
+}
+
+TEST_F(HttpServerTest, IsHealthyButNotReadyBeforeTheFirstSnapshot) {
+  Start(nullptr);
+  EXPECT_EQ(Get("/-/healthy")->status, 200);
+  for (const char* path : {"/-/ready", "/metrics", "/api/v1/state"}) EXPECT_EQ(Get(path)->status, 503) << path;
+}
+
+TEST_F(HttpServerTest, AnswersManyAtOnce) {
+  Start(std::make_shared<const Snapshot>(FullSnapshot()));
+  std::atomic<int> good = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      httplib::Client client("127.0.0.1", server_->port());
+      for (int j = 0; j < 10; ++j) {
+        const httplib::Result result = client.Get("/api/v1/state");
+        if (result && result->status == 200) ++good;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(good, 80);
+}
+
+TEST_F(HttpServerTest, ATakenPortIsAnErrorThatNamesIt) {
+  Start(nullptr);
+  const auto second = HttpServer::Start("127.0.0.1", server_->port(), {});
+  ASSERT_FALSE(second.ok());
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(std::to_string(server_->port())));
+}
+
+}  // namespace
+}  // namespace podfence
