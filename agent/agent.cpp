@@ -260,7 +260,8 @@ void Agent::Converge() {
         state.pods, [&](const auto& entry) { return entry.second.pod->FullName() == pod->FullName(); });
     if (!name_taken && !in_runtime_.contains(pod->uid)) AdmitPod(pod);
   }
-  mailbox_->Answer([this] { return TakeSnapshot(); });
+  // Readers ask for snapshots themselves; the first one says that the agent decides now (/-/ready).
+  if (!std::exchange(ready_, true)) mailbox_->Answer([this] { return TakeSnapshot(); });
 }
 
 void Agent::StopUnwanted() {
@@ -345,7 +346,7 @@ void Agent::OnTimer() {
       NoteFinding({.kind = "misfit", .pod = "", .container = "", .message = misfit});
   }
   findings_.Expire(now);
-  ScheduleConverge();
+  if (!complaints_.empty()) ScheduleConverge();  // something failed: a commit, a removal; try again
   sd_event_source_set_time_relative(timer_, Micros(config_.drift_sweep_interval));
   sd_event_source_set_enabled(timer_, SD_EVENT_ONESHOT);
 }

@@ -78,6 +78,7 @@ class Agent {
 
   std::vector<std::shared_ptr<const Pod>> wanted_;  // as the manifests stand, in their order
   bool manifests_seen_ = false;
+  bool ready_ = false;
   bool manifests_complete_ = true;  // false: an unreadable manifest may name any pod, so none is ended for want of one
   std::map<std::string, RejectedView> rejected_;  // by UID: refused until something is released
   std::vector<RejectedView> broken_;              // manifests that cannot be read, as of the last change
