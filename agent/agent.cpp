@@ -189,7 +189,7 @@ absl::Status Agent::AddEventSources() {
   };
   static constexpr auto kOnRequest = [](sd_event_source*, int, uint32_t, void* data) {
     Agent* agent = static_cast<Agent*>(data);
-    agent->mailbox_->Answer([agent] { return agent->TakeSnapshot(); });
+    agent->mailbox_->Answer([agent] { return agent->ready_ ? agent->TakeSnapshot() : nullptr; });
     return 0;
   };
   static constexpr auto kOnProbe = [](sd_event_source*, int, uint32_t, void* data) {
@@ -249,9 +249,12 @@ void Agent::ScheduleConverge() {
 void Agent::Converge() {
   if (!manifests_seen_) return;
   StopUnwanted();
-  std::set<std::string, std::less<>> manifests;
-  for (const auto& pod : wanted_) manifests.insert(pod->uid);
-  Complain("commit", ledger_->ForgetEnded(manifests));
+  // What cannot be read may be the manifest of an ended pod, which must not run again once it can.
+  if (manifests_complete_) {
+    std::set<std::string, std::less<>> manifests;
+    for (const auto& pod : wanted_) manifests.insert(pod->uid);
+    Complain("commit", ledger_->ForgetEnded(manifests));
+  }
   for (const auto& pod : wanted_) {
     const NodeState& state = ledger_->state();
     if (state.pods.contains(pod->uid) || state.ended.contains(pod->uid) || rejected_.contains(pod->uid)) continue;

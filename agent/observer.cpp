@@ -180,7 +180,8 @@ void Observer::AddThrottling(const std::string& uid, const std::string& containe
   for (const ThrottlingView& level : levels) {
     ThrottlingView& last = throttling_[{uid, container, level.cgroup}];
     // A restarted container has a new cgroup, whose counters begin at 0.
-    const bool restarted = level.throttled_periods < last.throttled_periods;
+    const bool restarted =
+        level.throttled_periods < last.throttled_periods || level.throttled_seconds < last.throttled_seconds;
     totals_.throttled_periods += level.throttled_periods - (restarted ? 0 : last.throttled_periods);
     totals_.throttled_seconds += level.throttled_seconds - (restarted ? 0 : last.throttled_seconds);
     last = level;

@@ -15,8 +15,8 @@ namespace podfence {
 // Entries are immutable.
 class TraceBook {
  public:
-  // The explanation of a pod, found by its UID, its name or namespace/name from then on. Refused pods' entries beyond
-  // kMaxEntries push out the oldest.
+  // The explanation of a pod, found by its UID, its name or namespace/name from then on. Beyond kMaxEntries
+  // the oldest goes.
   void Put(std::string uid, std::string full_name, nlohmann::json explanation);
   // NotFound names the pod and says which are known.
   absl::StatusOr<nlohmann::json> Find(std::string_view pod) const;

@@ -32,6 +32,11 @@ constexpr char kLandingPage[] = R"(<!DOCTYPE html>
 </ul></body></html>
 )";
 
+// Task and file names, which findings and refusals cite, are any bytes; JSON is UTF-8.
+std::string Dump(const nlohmann::json& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
+}
+
 void Fail(httplib::Response& response, int code, std::string_view message) {
   response.status = code;
   response.set_content(Cat(message, "\n"), kText);
@@ -62,7 +67,7 @@ struct HttpServer::Impl {
     });
     server.Get("/api/v1/state", [this](const httplib::Request&, httplib::Response& response) {
       WithSnapshot(response,
-                   [&](const Snapshot& snapshot) { response.set_content(SnapshotToJson(snapshot).dump(), kJson); });
+                   [&](const Snapshot& snapshot) { response.set_content(Dump(SnapshotToJson(snapshot)), kJson); });
     });
     server.Get("/api/v1/explain", [this](const httplib::Request& request, httplib::Response& response) {
       if (!request.has_param("pod")) {
@@ -74,7 +79,7 @@ struct HttpServer::Impl {
         Fail(response, absl::IsNotFound(trace.status()) ? 404 : 503, ToStd(trace.status().message()));
         return;
       }
-      response.set_content(trace->dump(), kJson);
+      response.set_content(Dump(*trace), kJson);
     });
   }
 

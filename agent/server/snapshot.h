@@ -81,7 +81,7 @@ struct FindingView {
 
 // One of the agent's sources of measurements: whether its last look worked, how long it took, how often it failed.
 struct CollectorView {
-  std::string name;  // cgroup | verifier
+  std::string name;  // kernel
   bool up = false;
   double duration_seconds = 0;
   uint64_t errors = 0;
