@@ -115,7 +115,8 @@ class Course {
 
  private:
   const std::string& AnyAdmitted() {
-    return std::next(state_.pods.begin(), *rc::gen::inRange<size_t>(0, state_.pods.size()))->first;
+    const auto count = static_cast<std::ptrdiff_t>(state_.pods.size());
+    return std::next(state_.pods.begin(), *rc::gen::inRange<std::ptrdiff_t>(0, count))->first;
   }
 
   void CheckState() {
