@@ -4,4 +4,4 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 SEC("tp_btf/sched_switch")
-int BPF_PROG(nothing, bool preempt, struct task_struct *prev, struct task_struct *next) { return 0; }
+int BPF_PROG(nothing, bool preempt, struct task_struct* prev, struct task_struct* next) { return 0; }
