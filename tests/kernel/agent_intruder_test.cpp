@@ -14,8 +14,6 @@
 namespace podfence {
 namespace {
 
-using ::testing::HasSubstr;
-
 constexpr char kDatabase[] = "tightly-coupled-database";
 
 class IntruderTest : public AgentTest {
