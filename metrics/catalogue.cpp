@@ -37,10 +37,10 @@ void ByAssignment(const Snapshot& snapshot, Samples& samples) {
 void CpusByPool(const Snapshot& snapshot, Samples& samples) {
   CpuSet exclusive;
   CpuSet pod_shared;
-  for (const PodView& pod : snapshot.pods) {
-    for (const ContainerView& container : pod.containers) {
-      const bool shares = container.assignment == "pod_shared";
-      if (container.assignment != "node_shared") (shares ? pod_shared : exclusive) |= container.cpus;
+  for (const auto& [uid, pod] : snapshot.state.pods) {
+    if (pod.cpus) pod_shared |= *pod.cpus;  // the bubble, whether a container shares what is left of it or not
+    for (const ContainerAllocation& container : pod.containers) {
+      if (container.cpus && container.cpu_isolation == Isolation::kContainer) exclusive |= *container.cpus;
     }
   }
   pod_shared -= exclusive;

@@ -38,7 +38,12 @@ Snapshot OnePod(bool per_pod) {
   auto pod = std::make_shared<Pod>();
   pod->name = "db";
   pod->uid = "u";
-  snapshot.state.pods["u"] = {.pod = pod, .containers = {}, .cpus = std::nullopt, .memory = {}};
+  const ContainerAllocation own{.name = "main",
+                                .cpus = CpuSet({2, 3}),
+                                .memory = {},
+                                .cpu_isolation = Isolation::kContainer,
+                                .memory_isolation = Isolation::kHost};
+  snapshot.state.pods["u"] = {.pod = pod, .containers = {own}, .cpus = std::nullopt, .memory = {}};
   ContainerView container;
   container.name = "main";
   container.assignment = "node_exclusive";
@@ -99,6 +104,43 @@ TEST(ExporterTest, EveryCpuIsInOnePool) {
        {std::pair{"exclusive", 2}, {"pod_shared", 0}, {"node_shared", 1}, {"reserved", 1}}) {
     EXPECT_THAT(text, HasSubstr(Cat("podfence_cpus{numa_node=\"0\",pool=\"", pool, "\"} ", count, "\n")));
   }
+}
+
+TEST(ExporterTest, WhatNobodySharesOfABubbleIsStillThePods) {
+  Snapshot snapshot = OnePod(false);
+  snapshot.state.pods["u"].cpus = CpuSet({1, 2, 3});
+  const std::string text = Render(snapshot);
+  for (const auto& [pool, count] :
+       {std::pair{"exclusive", 2}, {"pod_shared", 1}, {"node_shared", 0}, {"reserved", 1}}) {
+    EXPECT_THAT(text, HasSubstr(Cat("podfence_cpus{numa_node=\"0\",pool=\"", pool, "\"} ", count, "\n")));
+  }
+}
+
+// However many pods, findings and kinds there are, a node exports the same series.
+TEST(ExporterTest, TheSeriesOfANodeAreBounded) {
+  const auto series = [](const Snapshot& snapshot) {
+    std::set<std::string> names;
+    std::istringstream text(Render(snapshot));
+    for (std::string line; std::getline(text, line);) {
+      if (!line.starts_with('#')) names.insert(line.substr(0, line.rfind(' ')));
+    }
+    return names;
+  };
+  const Snapshot one = OnePod(false);
+  Snapshot many = one;
+  for (int i = 0; i < 100; ++i) {
+    const std::string id = Cat("pod-", i);
+    PodAllocation allocation = one.state.pods.at("u");
+    auto pod = std::make_shared<Pod>(*allocation.pod);
+    pod->name = pod->uid = id;
+    allocation.pod = std::move(pod);
+    many.state.pods[id] = std::move(allocation);
+    many.pods.push_back({.uid = id, .containers = one.pods[0].containers});
+    many.rejected.push_back({.pod = id, .source = id, .reason = id, .message = id});
+    many.findings.push_back({.kind = id, .pod = id, .container = id, .message = id, .active = true});
+    many.finding_totals[id] = 1;
+  }
+  EXPECT_EQ(series(many), series(one));
 }
 
 // Prometheus' own linter has nothing to say but that the reference's assignment counter lacks _total.
