@@ -5,7 +5,7 @@ INSTALL ?= scripts/install
 export BUILD JOBS
 
 .DEFAULT_GOAL := build
-.PHONY: help build test run lint bench lab clean install-deps
+.PHONY: help build test run lint bench lab vectors clean install-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ bench: install-deps ## every benchmark
 lab: install-deps ## a shell in the lab guest, with the built programs
 	@scripts/build all
 	@scripts/lab shell node $(BUILD)/podfence $(BUILD)/kernel_*
+
+vectors: ## the recorded decisions against the kubelet's managers (needs Go); KUBERNETES=v1.37.2, WRITE=1 records
+	@scripts/vectors $(KUBERNETES)
 
 clean: ## removes what was built (downloads stay in ~/.cache/podfence)
 	rm -rf $(BUILD)
