@@ -1,12 +1,8 @@
 package main
 
-import (
-	"slices"
+import "github.com/google/cadvisor/lib/model"
 
-	"github.com/google/cadvisor/lib/model"
-)
-
-// machineInfo is the topology as cAdvisor would have told it to the kubelet.
+// machineInfo is the topology as cAdvisor would have told it to the kubelet, which takes no notice of cores' ids.
 func machineInfo(nodes []numaNode) *model.MachineInfo {
 	info := &model.MachineInfo{}
 	sockets := map[int]bool{}
@@ -20,7 +16,7 @@ func machineInfo(nodes []numaNode) *model.MachineInfo {
 			sockets[core.Socket] = true
 			info.NumCores += len(core.Threads) // cAdvisor's "cores" are logical CPUs
 			info.NumPhysicalCores++
-			toldCore := model.Core{Id: slices.Min(core.Threads), Threads: core.Threads, SocketID: core.Socket}
+			toldCore := model.Core{Threads: core.Threads, SocketID: core.Socket}
 			if core.L3 != nil {
 				toldCore.UncoreCaches = []model.Cache{{Id: *core.L3, Level: 3, Type: "Unified"}}
 			}
