@@ -6,8 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iostream>
 #include <sstream>
 
 #include "absl/time/clock.h"
@@ -21,6 +24,9 @@ namespace fs = std::filesystem;
 
 constexpr char kCgroups[] = "/sys/fs/cgroup";
 constexpr char kExamples[] = "/etc/podfence/examples/pods";
+constexpr char kOurs[] = "podfence";  // the agent's cgroup
+constexpr size_t kExampleContainers = 5;
+constexpr size_t kExampleProcesses = 5 + 21;  // a shell each, and the busy loops that they start
 
 std::string ReadAll(const fs::path& path) {
   std::ifstream file(path);
@@ -66,14 +72,20 @@ bool WriteCgroupFile(const std::string& cgroup, const std::string& file, const s
   return out.good();
 }
 
-uint64_t ThrottledPeriods(const std::string& cgroup) {
+std::optional<uint64_t> CpuStat(const std::string& cgroup, const std::string& key) {
   std::istringstream stat(ReadCgroupFile(cgroup, "cpu.stat"));
-  std::string key;
+  std::string name;
   uint64_t value = 0;
-  while (stat >> key >> value) {
-    if (key == "nr_throttled") return value;
+  while (stat >> name >> value) {
+    if (name == key) return value;
   }
-  return 0;  // the root has no quota and no such line
+  return std::nullopt;
+}
+
+CpuSet ParseCpus(const std::string& list) {
+  absl::StatusOr<CpuSet> cpus = CpuSet::Parse(list);
+  EXPECT_TRUE(cpus.ok()) << cpus.status();
+  return cpus.ok() ? *std::move(cpus) : CpuSet();
 }
 
 void AgentTest::SetUp() {
@@ -82,17 +94,34 @@ void AgentTest::SetUp() {
   work_ = name;
   for (const char* folder : {"manifests", "state", "logs"}) fs::create_directory(fs::path(work_) / folder);
   WriteAll(work_ + "/podfence.yaml", "driftSweepInterval: 2s\n");
+  host_cpus_ = ReadCgroupFile("init.scope", "cpuset.cpus.effective");
 }
 
 void AgentTest::TearDown() {
-  if (HasFailure()) std::cerr << "the agent's log:\n" << AgentLog();
   if (agent_ > 0) {
-    // Pods end with their manifests, then the agent.
-    for (const auto& entry : fs::directory_iterator(work_ + "/manifests")) fs::remove(entry);
-    EXPECT_TRUE(Await([](const Snapshot& snapshot) { return snapshot.pods.empty(); }, absl::Seconds(60)));
     EXPECT_EQ(EndAgent(SIGTERM), 0);
   }
+  EXPECT_EQ(ReadCgroupFile("init.scope", "cpuset.cpus.effective"), host_cpus_)
+      << "the agent gives back what it took of the host";
+  RemovePods();
+  if (HasFailure()) std::cerr << "the agent's log:\n" << AgentLog();
   fs::remove_all(work_);
+}
+
+// Containers go on without their agent: what this test started must not meet the next one.
+void AgentTest::RemovePods() {
+  const fs::path ours = fs::path(kCgroups) / kOurs;
+  if (!fs::exists(ours)) return;
+  ASSERT_TRUE(WriteCgroupFile(kOurs, "cgroup.kill", "1"));
+  ASSERT_TRUE(AwaitCgroupFile(
+      kOurs, "cgroup.events", [](const std::string& events) { return events.find("populated 0") != std::string::npos; },
+      absl::Seconds(30)));
+  std::vector<fs::path> folders = {ours};
+  for (const auto& entry : fs::recursive_directory_iterator(ours)) {
+    if (entry.is_directory()) folders.push_back(entry.path());
+  }
+  std::ranges::sort(folders, std::greater());  // children before their parents
+  for (const fs::path& folder : folders) EXPECT_EQ(rmdir(folder.c_str()), 0) << folder << ": " << strerror(errno);
 }
 
 std::vector<std::string> AgentTest::Arguments(const std::string& scope) {
@@ -159,12 +188,17 @@ bool AgentTest::Await(const std::function<bool(const Snapshot&)>& condition, abs
   return false;
 }
 
-bool AgentTest::AwaitRunning(size_t pods) {
+bool AgentTest::AwaitExamplePods() {
+  const auto running = [](const ContainerView& container) { return container.phase == "running"; };
   return Await([&](const Snapshot& snapshot) {
-    return snapshot.pods.size() == pods && std::ranges::all_of(snapshot.pods, [](const PodView& pod) {
-             return std::ranges::all_of(pod.containers,
-                                        [](const ContainerView& container) { return container.phase == "running"; });
-           });
+    size_t containers = 0;
+    for (const PodView& pod : snapshot.pods) containers += std::ranges::count_if(pod.containers, running);
+    if (containers != kExampleContainers) return false;
+    size_t processes = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(kCgroups) / kOurs)) {
+      if (entry.is_directory()) processes += Processes(entry.path().lexically_relative(kCgroups)).size();
+    }
+    return processes == kExampleProcesses;
   });
 }
 
@@ -177,19 +211,21 @@ std::vector<Snapshot> AgentTest::Measure(int windows, absl::Duration window) {
   return snapshots;
 }
 
-std::optional<double> AgentTest::Metric(const std::string& series) {
+std::map<std::string, double> AgentTest::Scrape() {
   const absl::StatusOr<std::string> exposition = FetchFromAgent(kServer, "/metrics");
   EXPECT_TRUE(exposition.ok()) << exposition.status();
-  if (!exposition.ok()) return std::nullopt;
-  std::istringstream lines(*exposition);
+  std::map<std::string, double> series;
+  std::istringstream lines(exposition.ok() ? *exposition : "");
   for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(series + " ")) return std::stod(line.substr(series.size()));
+    const size_t blank = line.rfind(' ');
+    if (line.starts_with('#') || blank == std::string::npos) continue;
+    series[line.substr(0, blank)] = std::stod(line.substr(blank));
   }
-  return std::nullopt;
+  return series;
 }
 
-std::string AgentTest::CgroupOf(const std::string& pod_name, const std::string& container) {
-  for (const auto& [uid, allocation] : Now().state.pods) {
+std::string AgentTest::CgroupOf(const Snapshot& snapshot, const std::string& pod_name, const std::string& container) {
+  for (const auto& [uid, allocation] : snapshot.state.pods) {
     if (allocation.pod->name != pod_name) continue;
     const fs::path pod = fs::path(kCgroups) / "podfence" / ("pod" + uid);
     for (const auto& entry : fs::recursive_directory_iterator(pod)) {
@@ -218,6 +254,32 @@ std::set<pid_t> AgentTest::Processes(const std::string& cgroup) {
   std::set<pid_t> pids;
   for (pid_t pid = 0; text >> pid;) pids.insert(pid);
   return pids;
+}
+
+bool AgentTest::AwaitCgroupFile(const std::string& cgroup, const std::string& file,
+                                const std::function<bool(const std::string&)>& condition, absl::Duration patience) {
+  const absl::Time deadline = absl::Now() + patience;
+  do {
+    if (condition(ReadCgroupFile(cgroup, file))) return true;
+    absl::SleepFor(absl::Milliseconds(50));
+  } while (absl::Now() < deadline);
+  return false;
+}
+
+std::map<std::string, std::string> AgentTest::Containers() {
+  std::map<std::string, std::string> containers;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(kCgroups) / kOurs)) {
+    if (!entry.is_directory()) continue;
+    const std::string cgroup = entry.path().lexically_relative(kCgroups);
+    const std::set<pid_t> processes = Processes(cgroup);
+    if (processes.empty()) continue;
+    std::string text = "processes";
+    for (const pid_t pid : processes) text += Cat(" ", pid);
+    containers[entry.path().lexically_relative(fs::path(kCgroups) / kOurs)] =
+        Cat(text, "; CPUs ", ReadCgroupFile(cgroup, "cpuset.cpus.effective"), "; NUMA nodes ",
+            ReadCgroupFile(cgroup, "cpuset.mems.effective"));
+  }
+  return containers;
 }
 
 std::string AgentTest::AgentLog() { return ReadAll(work_ + "/agent.log"); }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "agent/core/cpu_set.h"
 #include "agent/server/snapshot.h"
 
 namespace podfence {
@@ -19,14 +20,21 @@ namespace podfence {
 std::string ReadCgroupFile(const std::string& cgroup, const std::string& file);
 // Writes without an expectation: what the test does to the node behind the agent's back.
 bool WriteCgroupFile(const std::string& cgroup, const std::string& file, const std::string& value);
-// Periods in which the cgroup was throttled (cpu.stat nr_throttled).
-uint64_t ThrottledPeriods(const std::string& cgroup);
+// One number of cpu.stat; none where the file or the line is not there.
+std::optional<uint64_t> CpuStat(const std::string& cgroup, const std::string& key);
+// A set that the kernel wrote (cpuset.cpus.effective, Cpus_allowed_list); a failure of the test, and empty, where that
+// is none.
+CpuSet ParseCpus(const std::string& list);
 
-// The real agent as a process of its own, on the example pods, with directories that are gone afterwards. Pods that a
-// test leaves behind are ended by the harness.
+// The real agent as a process of its own, on the example pods, with directories and cgroups that are gone afterwards.
 class AgentTest : public ::testing::Test {
  protected:
   static constexpr char kServer[] = "http://127.0.0.1:9551";
+  static constexpr char kDatabase[] = "tightly-coupled-database";
+  static constexpr char kMl[] = "ml-workload";
+  // What nobody announces is seen at the next sweep: 2 s, and its timer may come 1 s late. The rest of the default
+  // interval is for a machine that has little time for the guest.
+  static constexpr absl::Duration kSweepPatience = absl::Seconds(10);
 
   void SetUp() override;
   void TearDown() override;
@@ -44,21 +52,31 @@ class AgentTest : public ::testing::Test {
   Snapshot Now();
   // Polls until the snapshot satisfies the condition; false after the patience.
   bool Await(const std::function<bool(const Snapshot&)>& condition, absl::Duration patience = absl::Seconds(30));
-  bool AwaitRunning(size_t pods);
+  // Waits until every container of both example pods runs with all its processes.
+  bool AwaitExamplePods();
   std::vector<Snapshot> Measure(int windows, absl::Duration window);
-  // The value of one series of /metrics, named as the exposition writes it; none where it is not there.
-  std::optional<double> Metric(const std::string& series);
+  // One scrape of /metrics: the value of every series, named as the exposition writes it.
+  std::map<std::string, double> Scrape();
   // The cgroup of a container, below /sys/fs/cgroup; empty where there is none.
-  std::string CgroupOf(const std::string& pod_name, const std::string& container);
+  static std::string CgroupOf(const Snapshot& snapshot, const std::string& pod_name, const std::string& container);
   const ContainerView* Find(const Snapshot& snapshot, const std::string& pod_name, const std::string& container);
   std::set<pid_t> Processes(const std::string& cgroup);
+  // Polls a file of a cgroup, not the agent, until it says so.
+  bool AwaitCgroupFile(const std::string& cgroup, const std::string& file,
+                       const std::function<bool(const std::string&)>& condition,
+                       absl::Duration patience = kSweepPatience);
+  // Every cgroup of the agent's that has processes, by its path below the agent's own: those processes, its CPUs and
+  // its NUMA nodes as the kernel has them. Asks no agent.
+  std::map<std::string, std::string> Containers();
   std::string AgentLog();
 
   std::string work_;
 
  private:
   std::vector<std::string> Arguments(const std::string& scope);
+  void RemovePods();
   pid_t agent_ = -1;
+  std::string host_cpus_;  // of init.scope, before the agent
 };
 
 }  // namespace podfence

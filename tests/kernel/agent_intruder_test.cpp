@@ -1,20 +1,23 @@
 // What others do to a fenced node is found, named and, where that is the agent's to do, mended.
 
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 
+#include "absl/time/clock.h"
+#include "agent/core/text.h"
 #include "tests/kernel/agent_fixture.h"
 
 namespace podfence {
 namespace {
-
-constexpr char kDatabase[] = "tightly-coupled-database";
 
 class IntruderTest : public AgentTest {
  protected:
@@ -22,73 +25,141 @@ class IntruderTest : public AgentTest {
     AgentTest::SetUp();
     AddExamplePods();
     StartAgent("pod");
-    ASSERT_TRUE(AwaitRunning(2));
+    ASSERT_TRUE(AwaitExamplePods());
+    start_ = Now();
+    ASSERT_NE(Find(start_, kDatabase, "database"), nullptr);
+    exclusive_ = Find(start_, kDatabase, "database")->cpus;
+    pool_ = Find(start_, kDatabase, "backup-agent")->cpus;
+    sidecar_ = CgroupOf(start_, kDatabase, "backup-agent");
+    ASSERT_FALSE(sidecar_.empty());
+    ASSERT_FALSE(exclusive_.empty());
   }
 
-  // A finding of the kind whose message has both texts.
-  bool Found(const std::string& kind, const std::string& text, const std::string& more) {
-    return Await([&](const Snapshot& snapshot) {
-      return std::ranges::any_of(snapshot.findings, [&](const FindingView& finding) {
-        return finding.kind == kind && finding.message.find(text) != std::string::npos &&
-               finding.message.find(more) != std::string::npos;
-      });
+  static bool Has(const Snapshot& snapshot, const std::string& kind, const std::string& text, const std::string& more) {
+    return std::ranges::any_of(snapshot.findings, [&](const FindingView& finding) {
+      return finding.kind == kind && finding.message.find(text) != std::string::npos &&
+             finding.message.find(more) != std::string::npos;
     });
   }
+  // A finding of the kind whose message has both texts, and that is counted.
+  void ExpectFound(const std::string& kind, const std::string& text, const std::string& more) {
+    EXPECT_TRUE(Await([&](const Snapshot& snapshot) { return Has(snapshot, kind, text, more); }))
+        << kind << " with '" << text << "' and '" << more << "'";
+    EXPECT_GT(Scrape()[Cat("podfence_findings_total{kind=\"", kind, "\"}")], 0) << kind;
+  }
+  // Which of the CPUs the kernel allows the process.
+  static CpuSet AllowedCpus(pid_t pid) {
+    std::ifstream status(Cat("/proc/", pid, "/status"));
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("Cpus_allowed_list:")) {
+        return ParseCpus(line.substr(line.find_first_not_of(" \t", line.find(':') + 1)));
+      }
+    }
+    ADD_FAILURE() << "process " << pid << " is gone";
+    return {};
+  }
+
+  Snapshot start_;       // before anybody intrudes
+  CpuSet exclusive_;     // the database's
+  CpuSet pool_;          // its pod's shared pool
+  std::string sidecar_;  // cgroup of the backup agent, which runs in that pool
 };
 
-TEST_F(IntruderTest, AProcessMovedOntoAnExclusiveCpuIsNamed) {
-  const CpuSet exclusive = Find(Now(), kDatabase, "database")->cpus;
-  // A cgroup of the test's own that the agent's fence of the host has not seen yet, and the CPU is asked for at once.
-  const std::string cgroup = "/sys/fs/cgroup/intruder";
-  std::filesystem::create_directory(cgroup);
-  const pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    WriteCgroupFile("intruder", "cgroup.procs", "0");
+void SetAffinity(pid_t pid, const CpuSet& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(cpu, &set);
+  ASSERT_EQ(sched_setaffinity(pid, sizeof set, &set), 0) << strerror(errno);
+}
+
+// A process in a cgroup of its own that asks for one CPU over and over, whatever it is told.
+class Intruder {
+ public:
+  static constexpr char kCgroup[] = "intruder";
+
+  explicit Intruder(int cpu) {
+    std::filesystem::create_directory(kFolder);
+    pid_ = fork();
+    if (pid_ != 0) return;
+    WriteCgroupFile(kCgroup, "cgroup.procs", "0");
     cpu_set_t set;
     CPU_ZERO(&set);
-    CPU_SET(exclusive.First(), &set);
+    CPU_SET(cpu, &set);
     while (true) sched_setaffinity(0, sizeof set, &set);
   }
-  const bool named = Found("intrusion", "CPU " + std::to_string(exclusive.First()), "pid " + std::to_string(child));
-  kill(child, SIGKILL);
-  waitpid(child, nullptr, 0);
-  EXPECT_TRUE(named);
-  EXPECT_GT(Metric("podfence_findings_total{kind=\"intrusion\"}").value_or(0), 0);
-  EXPECT_GT(Metric("podfence_foreign_run_seconds_total{class=\"host\"}").value_or(0), 0);
-  while (rmdir(cgroup.c_str()) != 0 && errno == EBUSY) usleep(10000);
+  ~Intruder() {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    while (rmdir(kFolder) != 0 && errno == EBUSY) absl::SleepFor(absl::Milliseconds(10));
+  }
+  pid_t pid() const { return pid_; }
+
+ private:
+  static constexpr char kFolder[] = "/sys/fs/cgroup/intruder";
+  pid_t pid_ = -1;
+};
+
+TEST_F(IntruderTest, AProcessMovedOntoAnExclusiveCpuIsNamedAndMovedAway) {
+  const int cpu = exclusive_.First();
+  const Intruder intruder(cpu);
+  const CpuSet all = start_.machine.Cpus();
+  // The fence of the host takes the CPU away at each sweep; the test gives it back until the intruder was seen there.
+  const auto ran = [&](const Snapshot& snapshot) {
+    return Has(snapshot, "intrusion", Cat("on CPU ", cpu, ", exclusive to container database"),
+               Cat("(pid ", intruder.pid(), "), a host process"));
+  };
+  EXPECT_TRUE(Await([&](const Snapshot& snapshot) {
+    if (ran(snapshot)) return true;
+    EXPECT_TRUE(WriteCgroupFile(Intruder::kCgroup, "cpuset.cpus", all.ToString()));
+    return false;
+  }));
+  ExpectFound("intrusion", "exclusive to container database", Cat("(pid ", intruder.pid(), ")"));
+  ExpectFound("drift", "/intruder/cpuset.cpus", all.ToString());
+  EXPECT_TRUE(AwaitCgroupFile(Intruder::kCgroup, "cpuset.cpus.effective", [&](const std::string& list) {
+    return !ParseCpus(list).Intersects(exclusive_);
+  })) << "repaired";
+  EXPECT_FALSE(AllowedCpus(intruder.pid()).Intersects(exclusive_));
+
+  const Snapshot now = Now();
+  EXPECT_GT(Find(now, kDatabase, "database")->foreign_seconds[static_cast<size_t>(ForeignClass::kHost)], 0);
+  EXPECT_EQ(Find(now, kMl, "ml-training")->foreign_seconds[static_cast<size_t>(ForeignClass::kHost)], 0)
+      << "the other pod's CPUs stayed its own";
+  EXPECT_GT(Scrape()["podfence_foreign_run_seconds_total{class=\"host\"}"], 0);
+  EXPECT_GT(Scrape()["podfence_drift_repairs_total"], 0);
 }
 
 TEST_F(IntruderTest, ACpusetWidenedFromOutsideIsNamedAndRepaired) {
-  const Snapshot before = Now();
-  const CpuSet pool = Find(before, kDatabase, "backup-agent")->cpus;
-  const CpuSet exclusive = Find(before, kDatabase, "database")->cpus;
-  const std::string cgroup = CgroupOf(kDatabase, "backup-agent");
-  ASSERT_TRUE(WriteCgroupFile(cgroup, "cpuset.cpus", (pool | exclusive).ToString()));
-  EXPECT_TRUE(Found("drift", "backup-agent", "cpuset.cpus"));
-  EXPECT_EQ(ReadCgroupFile(cgroup, "cpuset.cpus.effective"), pool.ToString());
-  EXPECT_GT(Metric("podfence_drift_repairs_total").value_or(0), 0);
+  ASSERT_TRUE(WriteCgroupFile(sidecar_, "cpuset.cpus", (pool_ | exclusive_).ToString()));
+  EXPECT_TRUE(AwaitCgroupFile(sidecar_, "cpuset.cpus.effective", [&](const std::string& list) {
+    return list == pool_.ToString();
+  })) << "repaired";
+  ExpectFound("drift", "backup-agent/cpuset.cpus", Cat("found ", (pool_ | exclusive_).ToString()));
+  EXPECT_GT(Scrape()["podfence_drift_repairs_total"], 0);
 }
 
-TEST_F(IntruderTest, AnAffinityWidenedFromOutsideIsNamed) {
-  const Snapshot before = Now();
-  const std::string cgroup = CgroupOf(kDatabase, "backup-agent");
-  const std::set<pid_t> pids = Processes(cgroup);
+TEST_F(IntruderTest, OnlyAnAffinityBeyondTheFenceIsNamed) {
+  const std::set<pid_t> pids = Processes(sidecar_);
   ASSERT_FALSE(pids.empty());
-  const pid_t victim = *pids.begin();
-  // The whole machine is asked for; the kernel grants what the cpuset allows, and the request is named all the same.
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (int cpu : before.machine.Cpus()) CPU_SET(cpu, &set);
-  ASSERT_EQ(sched_setaffinity(victim, sizeof set, &set), 0);
-  EXPECT_TRUE(Found("drift", "affinity", "pid " + std::to_string(getpid())));
+  const std::string by = Cat("(pid ", getpid(), ") set the affinity");
+  SetAffinity(*pids.begin(), CpuSet{pool_.First()});
+  absl::SleepFor(absl::Seconds(4));  // a sweep and its slack
+  for (const FindingView& finding : Now().findings) {
+    EXPECT_EQ(finding.message.find("affinity"), std::string::npos) << finding.message;
+  }
+  // The kernel grants of it what the cpuset allows; that it was asked for is named all the same.
+  SetAffinity(*pids.begin(), pool_ | exclusive_);
+  ExpectFound("drift", by, "container backup-agent");
+  EXPECT_EQ(AllowedCpus(*pids.begin()), pool_);
 }
 
 TEST_F(IntruderTest, AQuotaOnThePodIsNamedAndLifted) {
-  const std::string pod = std::filesystem::path(CgroupOf(kDatabase, "database")).parent_path();
+  const std::string pod = std::filesystem::path(CgroupOf(start_, kDatabase, "database")).parent_path();
   ASSERT_TRUE(WriteCgroupFile(pod, "cpu.max", "200000 100000"));
-  EXPECT_TRUE(Found("drift", "cpu.max", pod.substr(pod.find('/') + 1)));
-  EXPECT_THAT(ReadCgroupFile(pod, "cpu.max"), ::testing::StartsWith("max "));
+  EXPECT_TRUE(AwaitCgroupFile(pod, "cpu.max", [](const std::string& max) { return max.starts_with("max "); }))
+      << "lifted";
+  ExpectFound("drift", Cat(pod, "/cpu.max"), "found 200000 100000");
+  ExpectFound("throttling", "container database", pod);
+  EXPECT_GT(Scrape()["podfence_drift_repairs_total"], 0);
 }
 
 }  // namespace
