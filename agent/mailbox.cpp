@@ -10,8 +10,9 @@
 namespace podfence {
 namespace {
 
-// A scrape must not hang on a busy loop; the last snapshot carries its own time.
-constexpr std::chrono::milliseconds kPatience{500};
+// A scrape must not hang on a busy loop, but an old snapshot is worth less than a late one: well below Prometheus'
+// default scrape_timeout of 10 s. The last snapshot, given after that, carries its own time.
+constexpr std::chrono::seconds kPatience{3};
 
 }  // namespace
 
