@@ -85,6 +85,21 @@ absl::StatusOr<std::vector<std::string>> Cgroup::Children() const {
 
 absl::Status Cgroup::Kill() const { return Write("cgroup.kill", "1"); }
 
+namespace {
+
+// A partition returns its CPUs before it goes: once it is removed the kernel does it later, when others may have been
+// promised them already, and for one that became invalid it may never do (cpuset.c cpuset_css_offline).
+absl::Status GiveBackCpus(const Cgroup& cgroup) {
+  const absl::StatusOr<std::string> partition = cgroup.Read(kCpusetCpusPartition);
+  if (absl::IsNotFound(partition.status()) || (partition.ok() && *partition == "member")) return absl::OkStatus();
+  if (!partition.ok()) return partition.status();
+  const absl::StatusOr<bool> populated = IsPopulated(cgroup);
+  if (!populated.ok() || *populated) return populated.status();  // it is not going to be removed
+  return cgroup.Write(kCpusetCpusPartition, "member");
+}
+
+}  // namespace
+
 absl::Status Cgroup::RemoveChild(std::string_view name) const {
   {
     absl::StatusOr<Cgroup> child = OpenChild(name);
@@ -95,6 +110,7 @@ absl::Status Cgroup::RemoveChild(std::string_view name) const {
     for (const std::string& grandchild : *grandchildren) {
       if (absl::Status status = child->RemoveChild(grandchild); !status.ok()) return status;
     }
+    if (absl::Status status = GiveBackCpus(*child); !status.ok()) return status;
   }
   if (unlinkat(fd_.get(), std::string(name).c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return absl::OkStatus();
   if (errno == EBUSY) {

@@ -147,11 +147,15 @@ absl::StatusOr<NumaSet> ReadMems(const Cgroup& cgroup, std::string_view file) {
 }
 absl::Status WriteMems(const Cgroup& cgroup, NumaSet mems) { return cgroup.Write(kCpusetMems, mems.ToString()); }
 
-absl::StatusOr<WholeSets> ReadWhole(const Cgroup& root) {
+absl::StatusOr<WholeSets> ReadWhole(const Cgroup& root, std::string_view own) {
   absl::StatusOr<CpuSet> cpus = ReadCpus(root, kCpusetCpusEffective);
   if (!cpus.ok()) return cpus.status();
   const absl::StatusOr<NumaSet> mems = ReadMems(root, kCpusetMemsEffective);
   if (!mems.ok()) return mems.status();
+  const absl::StatusOr<Cgroup> ours = root.OpenChild(own);
+  const absl::StatusOr<CpuSet> taken = ours.ok() ? ReadCpus(*ours, kCpusetCpusExclusive) : ours.status();
+  if (!taken.ok() && !absl::IsNotFound(taken.status())) return taken.status();
+  if (taken.ok()) *cpus |= *taken;
   return WholeSets{*std::move(cpus), *mems};
 }
 

@@ -21,6 +21,10 @@ namespace podfence {
 
 inline constexpr std::string_view kCpusetCpus = "cpuset.cpus";
 inline constexpr std::string_view kCpusetCpusEffective = "cpuset.cpus.effective";
+// Since Linux 6.7: the CPUs that partitions at or below a cgroup may take for themselves. A cgroup that says "root" in
+// cpuset.cpus.partition has a scheduling domain of its own, and its CPUs leave the effective sets of all above it.
+inline constexpr std::string_view kCpusetCpusExclusive = "cpuset.cpus.exclusive";
+inline constexpr std::string_view kCpusetCpusPartition = "cpuset.cpus.partition";
 inline constexpr std::string_view kCpusetMems = "cpuset.mems";
 inline constexpr std::string_view kCpusetMemsEffective = "cpuset.mems.effective";
 inline constexpr std::string_view kCpuMax = "cpu.max";
@@ -66,12 +70,13 @@ absl::Status WriteCpus(const Cgroup& cgroup, const CpuSet& cpus);
 absl::StatusOr<NumaSet> ReadMems(const Cgroup& cgroup, std::string_view file);
 absl::Status WriteMems(const Cgroup& cgroup, NumaSet mems);
 
-// What the hierarchy's root may use: the effective sets of a cgroup that inherits all the way up.
+// What the hierarchy's root may use: the effective sets of a cgroup that inherits all the way up, and the CPUs that
+// partitions below its child `own` have taken out of them.
 struct WholeSets {
   CpuSet cpus;
   NumaSet mems;
 };
-absl::StatusOr<WholeSets> ReadWhole(const Cgroup& root);
+absl::StatusOr<WholeSets> ReadWhole(const Cgroup& root, std::string_view own);
 // Writes a list into cpuset.cpus or cpuset.mems; an empty one lets the cgroup inherit. The kernel refuses to empty a
 // set that was not empty while processes live below (cpuset.c validate_change: ENOSPC): the whole set is written there,
 // which allows the same.

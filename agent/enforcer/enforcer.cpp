@@ -1,5 +1,7 @@
 #include "agent/enforcer/enforcer.h"
 
+#include <spdlog/spdlog.h>
+
 #include <utility>
 
 #include "agent/cgroup/control.h"
@@ -12,11 +14,13 @@ namespace {
 
 constexpr std::string_view kPodPrefix = "pod";
 
-// Writes every file of a cgroup's fence and reads them back: for a cgroup that nobody lives in yet, so in any order.
-absl::Status FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const WholeSets& whole) {
+// Writes every file of a cgroup's fence but the scheduling domain's, which the next pass makes, and reads them back:
+// for a cgroup that nobody lives in yet, so in any order. Returns what stands in the files then.
+absl::StatusOr<Fence> FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const WholeSets& whole) {
   absl::StatusOr<FenceState> state = ReadFence(cgroup);
   if (!state.ok()) return state.status();
   for (const Difference& difference : Compare(fence, state->now, whole)) {
+    if (IsPartitionFile(difference.file)) continue;
     const bool set = difference.file == kCpusetCpus || difference.file == kCpusetMems;
     absl::Status status = set ? WriteCpuset(cgroup, difference.file, difference.expected, whole)
                               : cgroup.Write(difference.file, difference.expected);
@@ -25,16 +29,17 @@ absl::Status FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const Whole
   state = ReadFence(cgroup);
   if (!state.ok()) return state.status();
   const std::vector<Difference> left = Compare(fence, state->now, whole);
-  if (!left.empty()) {
+  if (!left.empty() && !IsPartitionFile(left[0].file)) {
     return absl::AbortedError(Cat("fence ", cgroup.path(), ": wrote ", left[0].file, "=", left[0].expected,
                                   ", but it says ", left[0].found, ": someone else writes it too"));
   }
-  if (!fence.cpus.empty() && state->effective != (fence.cpus & whole.cpus)) {
+  const EffectiveRange expected = ExpectEffective(fence.role, fence.cpus, state->now.cpus_exclusive, whole);
+  if (!fence.cpus.empty() && !expected.Holds(state->effective)) {
     return absl::FailedPreconditionError(Cat("fence ", cgroup.path(), ": wrote cpuset.cpus=", fence.cpus.ToString(),
                                              ", but effective are ", state->effective.ToString(),
                                              ": a cgroup above allows fewer"));
   }
-  return absl::OkStatus();
+  return std::move(state->now);
 }
 
 }  // namespace
@@ -57,6 +62,7 @@ struct Enforcer::Impl {
   absl::StatusOr<Cgroup> OpenFenced(const Cgroup& parent, std::string_view name, const Fence& fence,
                                     const WholeSets& whole);
   absl::StatusOr<Cgroup> ParentOf(const Plan& plan, const Fence& fence, const WholeSets& whole);
+  absl::Status RemoveLenders(const Plan& plan, const Fence& owner, const Cgroup& parent);
   void CheckQuotaAbove(const Plan& plan, EnforceReport& report) const;
 };
 
@@ -65,10 +71,24 @@ absl::StatusOr<Cgroup> Enforcer::Impl::OpenFenced(const Cgroup& parent, std::str
                                                   const WholeSets& whole) {
   absl::StatusOr<Cgroup> cgroup = parent.CreateChild(name);
   if (!cgroup.ok()) return cgroup.status();
-  if (absl::Status status = FenceAndCheck(*cgroup, fence, whole); !status.ok()) return status;
+  absl::StatusOr<Fence> now = FenceAndCheck(*cgroup, fence, whole);
+  if (!now.ok()) return now.status();
   if (absl::Status status = EnableControllers(*cgroup); !status.ok()) return status;
-  left[fence.path] = {cgroup->id(), fence};
+  left[fence.path] = {cgroup->id(), *std::move(now)};
   return cgroup;
+}
+
+// The kernel keeps no partition beside a cgroup that names its CPUs. One-shot init containers had them before their
+// owner and have ended: their empty cgroups go.
+absl::Status Enforcer::Impl::RemoveLenders(const Plan& plan, const Fence& owner, const Cgroup& parent) {
+  if (owner.partition != "root") return absl::OkStatus();
+  for (const Fence& fence : plan.fences) {
+    if (fence.role != CgroupRole::kContainer || fence.uid != owner.uid || fence.partition == "root") continue;
+    if (!fence.exclusive || !fence.cpus.Intersects(owner.cpus)) continue;
+    if (absl::Status status = parent.RemoveChild(fence.container); !status.ok()) return status;
+    left.erase(fence.path);
+  }
+  return absl::OkStatus();
 }
 
 // The cgroup that a container's is made in: its pod's, or the pod's quota group.
@@ -114,7 +134,7 @@ void Enforcer::Impl::CheckQuotaAbove(const Plan& plan, EnforceReport& report) co
 absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool sweep) {
   if (absl::Status status = CheckPrepared(); !status.ok()) return status;
   const Plan plan = MakePlan(state, context);
-  const absl::StatusOr<WholeSets> whole = ReadWhole(root);
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root, own_name);
   if (!whole.ok()) return whole.status();
   absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*own, plan);
   if (!nodes.ok()) return nodes.status();
@@ -157,7 +177,7 @@ absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const 
     if (!fence.ok()) return fence.status();
     host = *std::move(fence);
   }
-  PlanContext context{machine.Cpus(), std::move(options.reserved), options.cpu_manager};
+  PlanContext context{machine.Cpus(), std::move(options.reserved), options.cpu_manager, false};
   return Enforcer(std::unique_ptr<Impl>(
       new Impl{*std::move(root), std::move(options.name), std::move(context), std::nullopt, std::move(host), {}}));
 }
@@ -167,6 +187,14 @@ absl::Status Enforcer::Prepare() {
   absl::StatusOr<Cgroup> own = impl_->root.CreateChild(impl_->own_name);
   if (!own.ok()) return own.status();
   if (absl::Status status = EnableControllers(*own); !status.ok()) return status;
+  impl_->context.partitions = own->Has(kCpusetCpusExclusive);
+  if (!impl_->context.partitions) {
+    spdlog::warn(
+        "this kernel has no {} (Linux 6.7): exclusive containers have no scheduling domain of their own, and beside "
+        "busy "
+        "SMT siblings the scheduler may leave one of their CPUs idle. full-pcpus-only avoids such siblings",
+        kCpusetCpusExclusive);
+  }
   impl_->own = *std::move(own);
   return absl::OkStatus();
 }
@@ -180,17 +208,19 @@ absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, s
   const Plan plan = MakePlan(state, impl_->context);
   const Fence* fence = plan.FindContainer(uid, container);
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
-  const absl::StatusOr<WholeSets> whole = ReadWhole(impl_->root);
+  const absl::StatusOr<WholeSets> whole = ReadWhole(impl_->root, impl_->own_name);
   if (!whole.ok()) return whole.status();
   if (absl::Status status = impl_->CheckNobodyShares(plan, *fence); !status.ok()) return status;
   const absl::StatusOr<Cgroup> parent = impl_->ParentOf(plan, *fence, *whole);
   if (!parent.ok()) return parent.status();
   // What an earlier start left in it (statistics, cgroups below) is not this one's.
   if (absl::Status status = parent->RemoveChild(container); !status.ok()) return status;
+  if (absl::Status status = impl_->RemoveLenders(plan, *fence, *parent); !status.ok()) return status;
   absl::StatusOr<Cgroup> cgroup = parent->CreateChild(container);
   if (!cgroup.ok()) return cgroup.status();
-  if (absl::Status status = FenceAndCheck(*cgroup, *fence, *whole); !status.ok()) return status;
-  impl_->left[fence->path] = {cgroup->id(), *fence};
+  absl::StatusOr<Fence> now = FenceAndCheck(*cgroup, *fence, *whole);
+  if (!now.ok()) return now.status();
+  impl_->left[fence->path] = {cgroup->id(), *std::move(now)};
   return cgroup;
 }
 

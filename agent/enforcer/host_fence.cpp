@@ -149,7 +149,7 @@ void HostFence::ApplyTasks(const CpuSet& cpus, std::vector<Finding>& findings) {
 }
 
 void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& findings) {
-  const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root_, own_);
   // Where the host may have every CPU it has what it had before.
   const CpuSet limit = whole.ok() ? Simplified(cpus, *whole) : cpus;
   if (limit.empty() && record_.cgroups.empty() && !record_.workqueues && record_.tasks.empty()) {
@@ -211,7 +211,7 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
 }
 
 absl::StatusOr<std::optional<std::string>> HostFence::UserOf(const CpuSet& cpus) const {
-  const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root_, own_);
   if (!whole.ok()) return whole.status();
   const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups(*whole);
   if (!cgroups.ok()) return cgroups.status();
@@ -233,7 +233,7 @@ absl::Status HostFence::Release() {
   const auto ours = [&](const CpuSet& original, const CpuSet& now) {
     return !applied_ || now == Wanted(original, limit_);
   };
-  const absl::StatusOr<WholeSets> whole = ReadWhole(root_);
+  const absl::StatusOr<WholeSets> whole = ReadWhole(root_, own_);
   if (!whole.ok()) return whole.status();
   const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups(*whole);
   if (!cgroups.ok()) return cgroups.status();

@@ -14,6 +14,7 @@ Pass::Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes
 Fence Pass::WantedOf(const TreeNode& node) const {
   Fence wanted = node.fence != nullptr ? *node.fence : node.now;
   if (node.fence == nullptr && !plan_.shared.empty()) wanted.cpus = plan_.shared;
+  if (node.fence == nullptr) wanted.partition = "member";
   return wanted;
 }
 
@@ -101,12 +102,39 @@ void Pass::HandOver() {
   }
   for (size_t i = 0; i < nodes_.size(); ++i) {
     for (const Difference& difference : Compare(wanted_[i], nodes_[i].now, whole_)) {
-      if (difference.file == kCpusetCpus || !Write(nodes_[i], difference.file, difference.expected)) continue;
+      if (difference.file == kCpusetCpus || IsPartitionFile(difference.file)) continue;
+      if (!Write(nodes_[i], difference.file, difference.expected)) continue;
       if (difference.file == kCpusetMems) nodes_[i].now.mems = wanted_[i].mems;
       if (difference.file == kMemoryMax) nodes_[i].now.memory_max = wanted_[i].memory_max;
       if (difference.file == kCpuWeight) nodes_[i].now.cpu_weight = wanted_[i].cpu_weight;
       if (difference.file == kCpuMax) nodes_[i].now.cpu_max = wanted_[i].cpu_max;
     }
+  }
+  for (size_t i = 0; i < nodes_.size(); ++i) SetPartition(nodes_[i], wanted_[i]);
+}
+
+void Pass::SetPartition(TreeNode& node, const Fence& wanted) {
+  if (wanted.partition == "root" && node.now.cpus != wanted.cpus) return;  // not handed over yet
+  for (const Difference& difference : Compare(wanted, node.now, whole_)) {
+    if (!IsPartitionFile(difference.file)) continue;
+    cpusets_written_ = true;
+    // One that became invalid is dissolved first: only so do the CPUs that it lost come back to the kernel's root.
+    if (difference.file == kCpusetCpusPartition && difference.found != "member" &&
+        !Write(node, difference.file, "member")) {
+      return;
+    }
+    if (!Write(node, difference.file, difference.expected)) return;
+    if (difference.file == kCpusetCpusExclusive) node.now.cpus_exclusive = wanted.cpus_exclusive;
+    if (difference.file != kCpusetCpusPartition) continue;
+    // The kernel takes the word and says beside it why it could not keep it.
+    const absl::StatusOr<std::string> found = node.cgroup.Read(kCpusetCpusPartition);
+    if (!found.ok()) return;
+    node.now.partition = *found;
+    if (*found == wanted.partition) continue;
+    report_.findings.push_back(MakeFinding(FindingKind::kNoPartition, node.fence, node.cgroup.path(),
+                                           {kCpusetCpusPartition, wanted.partition, *found},
+                                           "the CPUs are the container's own, but the scheduler balances them together "
+                                           "with others and may leave one idle"));
   }
 }
 
@@ -116,10 +144,10 @@ void Pass::Grow() {
   for (const TreeNode& node : nodes_) {
     if (node.fence == nullptr) continue;
     report_.live.push_back({*node.fence, node.cgroup.path(), node.cgroup.id()});
-    const CpuSet expected = node.now.cpus & whole_.cpus;
-    if (node.now.cpus.empty() || node.effective == expected || node.effective.empty()) continue;
+    const EffectiveRange expected = ExpectEffective(node.fence->role, node.now.cpus, node.now.cpus_exclusive, whole_);
+    if (node.now.cpus.empty() || node.effective.empty() || expected.Holds(node.effective)) continue;
     report_.findings.push_back(MakeFinding(FindingKind::kNotEffective, node.fence, node.cgroup.path(),
-                                           {kCpusetCpusEffective, expected.ToString(), node.effective.ToString()},
+                                           {kCpusetCpusEffective, expected.most.ToString(), node.effective.ToString()},
                                            "a cgroup above allows fewer CPUs, or CPUs are offline"));
   }
 }

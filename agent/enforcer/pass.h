@@ -28,7 +28,8 @@ class Pass {
   void FindDrift(const LeftFences& left);
   // Takes shared cgroups, and whoever else has too much, off CPUs that are not theirs, and reads that back.
   void Vacate();
-  // Gives owners their CPUs, except those that a shared cgroup could not be taken off. Then everything but cpusets.
+  // Gives owners their CPUs, except those that a shared cgroup could not be taken off. Then everything but cpusets, and
+  // their scheduling domains.
   void HandOver();
   // Lets shared cgroups grow, and reads every effective set back.
   void Grow();
@@ -39,6 +40,8 @@ class Pass {
   Fence WantedOf(const TreeNode& node) const;
   bool Write(TreeNode& node, std::string_view file, const std::string& value);
   void SetCpus(TreeNode& node, const CpuSet& cpus);
+  // Writes the files of the scheduling domain and reads back what came of it.
+  void SetPartition(TreeNode& node, const Fence& wanted);
   // A cpuset decides about all below it, so after a write every effective set is read anew.
   void ReadBack();
 

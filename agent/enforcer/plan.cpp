@@ -105,8 +105,8 @@ CpuMax Quota(std::optional<int64_t> milli) {
 
 class PodPlanner {
  public:
-  PodPlanner(const PodAllocation& allocation, const CpuSet& node_pool, Plan& plan)
-      : allocation_(allocation), pod_(*allocation.pod), node_pool_(node_pool), plan_(plan) {}
+  PodPlanner(const PodAllocation& allocation, bool partitions, Plan& plan)
+      : allocation_(allocation), pod_(*allocation.pod), partitions_(partitions), plan_(plan) {}
 
   void Run() {
     bool any_exclusive = false;
@@ -144,6 +144,9 @@ class PodPlanner {
       fence.cpus = *allocation_.cpus;
       fence.exclusive = true;
     }
+    for (const Member& member : members_) {
+      if (HasPartition(member)) fence.cpus_exclusive |= *member.allocation->cpus;
+    }
     fence.cpu_max = Quota(any_exclusive || allocation_.cpus ? std::nullopt : limits.cpu_milli);
     fence.cpu_weight = CpuWeight(PodRequests(pod_).cpu_milli.value_or(0));
     fence.memory_max = AsBytes(limits.memory_bytes);
@@ -172,7 +175,11 @@ class PodPlanner {
     fence.container = member.container->name;
     fence.exclusive = member.exclusive;
     const bool own_set = member.allocation->cpus && !member.allocation->cpus->empty();
-    fence.cpus = own_set ? *member.allocation->cpus : node_pool_;
+    fence.cpus = own_set ? *member.allocation->cpus : plan_.shared;
+    if (HasPartition(member)) {
+      fence.cpus_exclusive = fence.cpus;
+      fence.partition = "root";
+    }
     fence.mems = NodesOf(member.allocation->memory);
     fence.cpu_max = Quota(member.quota_milli);
     fence.cpu_weight = WeightOf(member);
@@ -193,6 +200,7 @@ class PodPlanner {
     plan_.findings.push_back(std::move(finding));
   }
 
+  bool HasPartition(const Member& member) const { return partitions_ && member.exclusive && !member.one_shot; }
   uint64_t WeightOf(const Member& member) const { return CpuWeight(ContainerCpuRequest(pod_, *member.container)); }
   static std::optional<uint64_t> AsBytes(std::optional<int64_t> bytes) {
     if (!bytes) return std::nullopt;
@@ -201,7 +209,7 @@ class PodPlanner {
 
   const PodAllocation& allocation_;
   const Pod& pod_;
-  const CpuSet& node_pool_;
+  bool partitions_;
   Plan& plan_;
   std::vector<Member> members_;
 };
@@ -262,7 +270,13 @@ Plan MakePlan(const NodeState& state, const PlanContext& context) {
   top.role = CgroupRole::kTop;
   top.cpu_weight = CpuWeight(1000 * static_cast<int64_t>((context.all - context.reserved).size()));
   plan.fences.push_back(std::move(top));
-  for (const auto& [uid, allocation] : state.pods) PodPlanner(allocation, plan.shared, plan).Run();
+  CpuSet partitions;
+  for (const auto& [uid, allocation] : state.pods) {
+    const size_t pod = plan.fences.size();
+    PodPlanner(allocation, context.partitions, plan).Run();
+    partitions |= plan.fences[pod].cpus_exclusive;
+  }
+  plan.fences.front().cpus_exclusive = std::move(partitions);
   return plan;
 }
 
@@ -277,6 +291,7 @@ std::string_view FindingKindName(FindingKind kind) {
     case FindingKind::kQuotaAbove: return "quota_above";
     case FindingKind::kHostNotFenced: return "host_not_fenced";
     case FindingKind::kWriteFailed: return "write_failed";
+    case FindingKind::kNoPartition: return "no_partition";
   }
   return "";
 }

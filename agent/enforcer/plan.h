@@ -25,10 +25,12 @@ struct Fence {
   std::string path;  // relative to our own cgroup, which is "": "pod<uid>/<container>"
   CgroupRole role = CgroupRole::kContainer;
   std::string uid;
-  std::string container;   // empty but for kContainer
-  bool exclusive = false;  // the CPUs are this container's own (or, for kPod, the pod's bubble)
-  CpuSet cpus;             // cpuset.cpus; empty: inherits
-  NumaSet mems;            // cpuset.mems; empty: inherits (every node that has memory)
+  std::string container;             // empty but for kContainer
+  bool exclusive = false;            // the CPUs are this container's own (or, for kPod, the pod's bubble)
+  CpuSet cpus;                       // cpuset.cpus; empty: inherits
+  CpuSet cpus_exclusive;             // cpuset.cpus.exclusive: the partitions' at and below it; empty: none
+  std::string partition = "member";  // cpuset.cpus.partition: "root" for a scheduling domain of its own
+  NumaSet mems;                      // cpuset.mems; empty: inherits (every node that has memory)
   CpuMax cpu_max;
   uint64_t cpu_weight = 100;
   std::optional<uint64_t> memory_max;  // bytes; none: max
@@ -40,6 +42,7 @@ struct PlanContext {
   CpuSet all;               // every CPU of the machine
   CpuSet reserved;          // the system's CPUs
   bool cpu_manager = true;  // false under cpuManagerPolicy none: containers without own CPUs are not fenced
+  bool partitions = false;  // the kernel lets any cgroup be a partition root (Linux 6.7)
 };
 
 struct Plan {
@@ -57,6 +60,10 @@ struct Plan {
 // Turns decisions into the wanted contents of control files. Pure. The rules:
 // - cpuset: an exclusive container has its own CPUs, a pod-isolated one its pod's shared pool, every other the node
 //   shared pool; a pod with a bubble is held to it as a whole.
+// - partition: an exclusive container has a scheduling domain of its own. Without one the scheduler compares whole
+//   cores (fair.c calculate_imbalance), and a busy container on the SMT sibling of an exclusive CPU makes that core
+//   look too busy to take the exclusive container's second thread: it waits while its CPU is idle. One-shot init
+//   containers have none: their CPUs are the app containers' next.
 // - quota: design "Quotas"; values as the kubelet computes them (cm/helpers_linux.go MilliCPUToQuota, period 100 ms,
 //   at least 1,000 us; kuberuntime_container_linux.go: a container without a limit has its pod's).
 //   One-shot init containers run before the app containers, so they use what those do not yet use.

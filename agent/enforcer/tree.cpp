@@ -63,6 +63,11 @@ absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup) {
   if (!cpus.ok()) return cpus.status();
   absl::StatusOr<CpuSet> effective = ReadCpus(cgroup, kCpusetCpusEffective);
   if (!effective.ok()) return effective.status();
+  // Kernels before 6.7 lack the one, kernels before 5.0 both.
+  absl::StatusOr<CpuSet> exclusive = ReadCpus(cgroup, kCpusetCpusExclusive);
+  if (!exclusive.ok() && !absl::IsNotFound(exclusive.status())) return exclusive.status();
+  absl::StatusOr<std::string> partition = cgroup.Read(kCpusetCpusPartition);
+  if (!partition.ok() && !absl::IsNotFound(partition.status())) return partition.status();
   const absl::StatusOr<NumaSet> mems = ReadMems(cgroup, kCpusetMems);
   if (!mems.ok()) return mems.status();
   const absl::StatusOr<CpuMax> cpu_max = ReadCpuMax(cgroup);
@@ -74,6 +79,8 @@ absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup) {
   FenceState state;
   state.effective = *std::move(effective);
   state.now.cpus = *std::move(cpus);
+  if (exclusive.ok()) state.now.cpus_exclusive = *std::move(exclusive);
+  if (partition.ok()) state.now.partition = *std::move(partition);
   state.now.mems = *mems;
   state.now.cpu_max = *cpu_max;
   state.now.cpu_weight = *weight;
@@ -108,7 +115,15 @@ std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const Who
   check(wanted.cpu_max == now.cpu_max, kCpuMax, wanted.cpu_max.ToString(), now.cpu_max.ToString());
   check(Simplified(wanted.cpus, whole) == Simplified(now.cpus, whole), kCpusetCpus, wanted.cpus.ToString(),
         now.cpus.ToString());
+  check(wanted.cpus_exclusive == now.cpus_exclusive, kCpusetCpusExclusive, wanted.cpus_exclusive.ToString(),
+        now.cpus_exclusive.ToString());
+  check(wanted.partition == now.partition, kCpusetCpusPartition, wanted.partition, now.partition);
   return differences;
+}
+
+EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet& partitions, const WholeSets& whole) {
+  const CpuSet most = cpus & whole.cpus;
+  return {role == CgroupRole::kContainer ? most : most - partitions, most};
 }
 
 Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,

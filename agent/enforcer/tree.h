@@ -42,9 +42,25 @@ struct Difference {
   std::string expected;
   std::string found;
 };
-// All but cpuset.cpus, then cpuset.cpus. Sets are compared simplified; memory.max counts in whole
-// pages, as the kernel keeps it.
+// All but the CPUs, then cpuset.cpus, then the partition's files. Sets are compared simplified; memory.max counts in
+// whole pages, as the kernel keeps it.
 std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole);
+
+// Whether a file belongs to the scheduling domain: it can be written once the CPUs are the container's own.
+inline bool IsPartitionFile(std::string_view file) {
+  return file == kCpusetCpusExclusive || file == kCpusetCpusPartition;
+}
+// The least and the most that cpuset.cpus.effective may be where a cgroup is held to `cpus`: those of partitions below
+// it have left it. Where these are all, the kernel shows the parent's set, and nothing can be said (least is empty).
+struct EffectiveRange {
+  CpuSet least;
+  CpuSet most;
+  bool Holds(const CpuSet& effective) const {
+    if (least == most) return effective == most;
+    return least.empty() || (least.IsSubsetOf(effective) && effective.IsSubsetOf(most));
+  }
+};
+EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet& partitions, const WholeSets& whole);
 
 // Fills in the message: "<path>/<file>: expected …, found …" and the reason.
 Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,

@@ -1,5 +1,7 @@
 #include "agent/runtime/local.h"
 
+#include <signal.h>
+
 #include <cerrno>
 #include <filesystem>
 #include <map>
@@ -71,6 +73,7 @@ absl::StatusOr<std::unique_ptr<LocalRuntime>> LocalRuntime::Create(sd_event* loo
   while (!boot->empty() && boot->back() == '\n') boot->pop_back();
   std::unique_ptr<Impl> impl(
       new Impl{{loop, std::move(options), std::move(callbacks), RecordStore(records, *std::move(boot)), {}}, {}, {}});
+  signal(SIGCHLD, SIG_DFL);  // inherited as ignored, the kernel would reap the containers and forget their exit codes
   impl->context.pod_over = [raw = impl.get()](const std::string& uid) { raw->PodOver(uid); };
   if (absl::Status status = impl->WatchLogs(); !status.ok()) return status;
   return std::unique_ptr<LocalRuntime>(new LocalRuntime(std::move(impl)));

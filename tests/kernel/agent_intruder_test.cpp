@@ -14,6 +14,7 @@
 
 #include "absl/time/clock.h"
 #include "agent/core/text.h"
+#include "agent/enforcer/affinity.h"
 #include "tests/kernel/agent_fixture.h"
 
 namespace podfence {
@@ -64,13 +65,6 @@ class IntruderTest : public AgentTest {
   CpuSet pool_;          // its pod's shared pool
   std::string sidecar_;  // cgroup of the backup agent, which runs in that pool
 };
-
-void SetAffinity(pid_t pid, const CpuSet& cpus) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (const int cpu : cpus) CPU_SET(cpu, &set);
-  ASSERT_EQ(sched_setaffinity(pid, sizeof set, &set), 0) << strerror(errno);
-}
 
 // A process in a cgroup of its own that asks for one CPU over and over, whatever it is told.
 class Intruder {
@@ -141,13 +135,13 @@ TEST_F(IntruderTest, OnlyAnAffinityBeyondTheFenceIsNamed) {
   const std::set<pid_t> pids = Processes(sidecar_);
   ASSERT_FALSE(pids.empty());
   const std::string by = Cat("(pid ", getpid(), ") set the affinity");
-  SetAffinity(*pids.begin(), CpuSet{pool_.First()});
+  ASSERT_EQ(SetAffinity(*pids.begin(), CpuSet{pool_.First()}), absl::OkStatus());
   absl::SleepFor(absl::Seconds(4));  // a sweep and its slack
   for (const FindingView& finding : Now().findings) {
     EXPECT_EQ(finding.message.find("affinity"), std::string::npos) << finding.message;
   }
   // The kernel grants of it what the cpuset allows; that it was asked for is named all the same.
-  SetAffinity(*pids.begin(), pool_ | exclusive_);
+  ASSERT_EQ(SetAffinity(*pids.begin(), pool_ | exclusive_), absl::OkStatus());
   ExpectFound("drift", by, "container backup-agent");
   EXPECT_EQ(AllowedCpus(*pids.begin()), pool_);
 }

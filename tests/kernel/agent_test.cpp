@@ -15,6 +15,7 @@
 #include "agent/cgroup/task_stat.h"
 #include "agent/commands/promises.h"
 #include "agent/core/text.h"
+#include "agent/enforcer/affinity.h"
 #include "tests/kernel/agent_fixture.h"
 
 namespace podfence {
@@ -211,6 +212,35 @@ TEST_P(MainJobTest, EveryPromiseIsKeptBesideBusySidecars) {
     EXPECT_EQ(metrics[series], 0) << series;
   }
   CheckCounters(metrics, GetParam());
+}
+
+// The scheduler compares whole cores: with a busy sidecar on the SMT sibling of the third CPU it would leave two
+// threads on one CPU and that one idle, for as long as all of them are busy.
+TEST_F(AgentTest, NoThreadWaitsWhileAnExclusiveCpuIsIdle) {
+  AddExamplePods();
+  StartAgent("pod");
+  ASSERT_TRUE(AwaitExamplePods());
+  const Snapshot now = Now();
+  const std::string cgroup = CgroupOf(now, kMl, "ml-training");
+  if (!fs::exists(Cat("/sys/fs/cgroup/", cgroup, "/cpuset.cpus.exclusive"))) {
+    GTEST_SKIP() << "this kernel has no remote partitions (Linux 6.7): the scheduler may do so";
+  }
+  const CpuSet cpus = Find(now, kMl, "ml-training")->cpus;
+  const std::vector<int> cpu(cpus.begin(), cpus.end());
+  ASSERT_EQ(cpu.size(), 3);
+  ASSERT_TRUE(Find(now, kMl, "service-mesh-sidecar")->cpus.Contains(cpu[2] + 1)) << "on the third CPU's sibling";
+  const std::set<pid_t> processes = Processes(cgroup);
+  ASSERT_EQ(processes.size(), 4u) << "a shell and its three loops";
+  const std::vector<pid_t> loops(std::next(processes.begin()), processes.end());
+  ASSERT_EQ(SetAffinity(loops[0], CpuSet{cpu[0]}), absl::OkStatus());
+  for (const size_t i : {1, 2}) ASSERT_EQ(SetAffinity(loops[i], CpuSet{cpu[1]}), absl::OkStatus());
+  absl::SleepFor(absl::Milliseconds(500));
+  for (const pid_t loop : loops) ASSERT_EQ(SetAffinity(loop, cpus), absl::OkStatus());
+  absl::SleepFor(absl::Seconds(1));
+  const Usage before = ReadUsage(cgroup);
+  absl::SleepFor(absl::Seconds(5));
+  const Usage after = ReadUsage(cgroup);
+  EXPECT_GE((after.used - before.used) / (after.time - before.time), 0.98 * 3);
 }
 
 // The counters are those of the scenarios seed-… of the recorded decisions.

@@ -95,7 +95,13 @@ class KernelEnforcerTest : public testing::Test {
     for (const auto& [uid, pod] : state.pods) {
       for (const ContainerAllocation& held : pod.containers) Make(state, uid, held.name);
     }
+    EXPECT_THAT(Apply(state).findings, IsEmpty());
   }
+  // Scheduling domains need Linux 6.7.
+  static bool HasPartitions() {
+    return std::filesystem::exists(std::string(kRoot) + "/podfence/cpuset.cpus.exclusive");
+  }
+  static std::string HostCpus() { return *ReadSmallFile(std::string(kRoot) + "/cpuset.cpus.effective"); }
   static std::string Get(const std::string& path) {
     absl::StatusOr<std::string> text = ReadSmallFile(std::string(kRoot) + "/podfence/" + path);
     if (!text.ok()) return std::string(text.status().message());
@@ -123,7 +129,7 @@ TEST_F(KernelEnforcerTest, LeavesTheDesignsLayout) {
   EXPECT_EQ(Get("podml/service-mesh-sidecar/cpuset.cpus.effective"), "0,4-11,20-23");
   EXPECT_EQ(Get("podml/service-mesh-sidecar/cpuset.mems.effective"), "0-1");
   EXPECT_EQ(Get("poddb/cpu.max"), "max 100000");
-  EXPECT_EQ(Get("poddb/cpuset.cpus.effective"), "12-19");
+  EXPECT_EQ(Get("poddb/cpuset.cpus"), "12-19");
   EXPECT_EQ(Get("poddb/database/cpuset.cpus.effective"), "12-17");
   EXPECT_EQ(Get("poddb/backup-agent/cpuset.cpus.effective"), "18-19");
   EXPECT_EQ(Get("poddb/backup-agent/cpu.max"), "max 100000");
@@ -132,6 +138,58 @@ TEST_F(KernelEnforcerTest, LeavesTheDesignsLayout) {
   EXPECT_THAT(again.findings, IsEmpty());
   EXPECT_EQ(again.writes, 0);
   EXPECT_EQ(again.live.size(), 8u);
+}
+
+TEST_F(KernelEnforcerTest, AnExclusiveContainerHasASchedulingDomainOfItsOwn) {
+  if (!HasPartitions()) GTEST_SKIP() << "this kernel has no remote partitions (Linux 6.7)";
+  MakeAll(both_);
+  EXPECT_EQ(Get("podml/ml-training/cpuset.cpus.partition"), "root");
+  EXPECT_EQ(Get("poddb/database/cpuset.cpus.partition"), "root");
+  EXPECT_EQ(Get("poddb/backup-agent/cpuset.cpus.partition"), "member");
+  EXPECT_EQ(Get("poddb/cpuset.cpus.partition"), "member");
+  EXPECT_EQ(Get("cpuset.cpus.exclusive"), "1-3,12-17");
+  EXPECT_EQ(HostCpus(), "0,4-11,18-23\n") << "whoever is in no cpuset has left the CPUs too";
+  // Another's word undoes one, and so does a cgroup beside it that names its CPUs.
+  Set("podml/ml-training/cpuset.cpus.partition", "member");
+  Set("poddb/backup-agent/cpuset.cpus", "12-19");
+  EXPECT_THAT(Get("poddb/database/cpuset.cpus.partition"), HasSubstr("invalid"));
+  const absl::StatusOr<EnforceReport> report = enforcer_->Reconcile(both_);
+  for (const char* container : {"ml-training", "database"}) {
+    EXPECT_THAT(report->findings,
+                Contains(AllOf(Field(&Finding::kind, FindingKind::kDrift), Field(&Finding::container, container),
+                               Field(&Finding::file, "cpuset.cpus.partition"), Field(&Finding::repaired, true))));
+  }
+  EXPECT_EQ(Get("podml/ml-training/cpuset.cpus.partition"), "root");
+  EXPECT_EQ(Get("poddb/database/cpuset.cpus.partition"), "root");
+  EXPECT_EQ(HostCpus(), "0,4-11,18-23\n");
+  EXPECT_THAT(Apply(both_).findings, IsEmpty());
+  ASSERT_EQ(enforcer_->RemovePod("db"), absl::OkStatus());
+  EXPECT_THAT(Apply(StateOf("0,4-23", {MlWorkload()})).findings, IsEmpty());
+  EXPECT_EQ(Get("cpuset.cpus.exclusive"), "1-3");
+  EXPECT_EQ(HostCpus(), "0,4-23\n");
+}
+
+// A pod of which nothing is left for others: the kernel shows its parent's set then.
+TEST_F(KernelEnforcerTest, ABubbleThatIsOneContainersAlone) {
+  MakeAll(StateOf("0,4-23",
+                  {Decide(NewPod("p", "3", "6Gi", {}, {App("app", "3", "6Gi")}), {Exclusive("app", "1-3")}, "1-3")}));
+  EXPECT_EQ(Get("podp/app/cpuset.cpus.effective"), "1-3");
+  EXPECT_EQ(Get("podp/cpuset.cpus"), "1-3");
+}
+
+TEST_F(KernelEnforcerTest, TheCpusOfAnInitContainerBecomeTheAppsDomain) {
+  if (!HasPartitions()) GTEST_SKIP() << "this kernel has no remote partitions (Linux 6.7)";
+  const NodeState state = StateOf("0,4-23", {Decide(NewPod("p", {App("init", "2", "1Gi")}, {App("app", "3", "1Gi")}),
+                                                    {Exclusive("init", "1-2"), Exclusive("app", "1-3")})});
+  Apply(state);
+  Make(state, "p", "init");
+  EXPECT_THAT(Apply(state).findings, IsEmpty());
+  EXPECT_EQ(Get("podp/init/cpuset.cpus.effective"), "1-2");
+  EXPECT_EQ(Get("podp/init/cpuset.cpus.partition"), "member");
+  Make(state, "p", "app");
+  EXPECT_THAT(Apply(state).findings, IsEmpty());
+  EXPECT_EQ(Get("podp/app/cpuset.cpus.partition"), "root");
+  EXPECT_THAT(Get("podp/init/cpuset.cpus"), HasSubstr("No such file"));
 }
 
 TEST_F(KernelEnforcerTest, SeveralSharedContainersLiveInOneQuotaGroup) {

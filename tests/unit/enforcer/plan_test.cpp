@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "agent/core/text.h"
 #include "agent/enforcer/kube_values.h"
 #include "tests/unit/enforcer/pods.h"
 
@@ -166,6 +167,30 @@ TEST(PlanTest, ReusedCpusOfInitContainersCountOnce) {
       PlanOf("0,5-23", {Decide(NewPod("p", "6", "8Gi", {App("warm", "4")}, {App("app", "4"), App("side")}),
                                {Exclusive("warm", "1-4"), Exclusive("app", "1-4"), NodeShared("side")})});
   EXPECT_EQ(QuotaOf(plan, "podp/side"), "200000 100000");
+}
+
+TEST(PlanTest, OwnersHaveASchedulingDomainWhereTheKernelHasThem) {
+  PlanContext context = kContext;
+  context.partitions = true;
+  const PodAllocation lent = Decide(NewPod("p", {App("init", "2", "1Gi")}, {App("app", "3", "1Gi"), App("web")}),
+                                    {Exclusive("init", "20-21"), Exclusive("app", "20-22"), NodeShared("web")});
+  const Plan plan = MakePlan(StateOf("0,4-11,23", {MlWorkload(), Database(), lent}), context);
+  const auto partition = [&](const std::string& path) {
+    const Fence* fence = plan.Find(path);
+    EXPECT_NE(fence, nullptr) << path;
+    return fence == nullptr ? "" : Cat(fence->partition, " ", fence->cpus_exclusive.ToString());
+  };
+  EXPECT_EQ(partition(""), "member 1-3,12-17,20-22");
+  EXPECT_EQ(partition("poddb"), "member 12-17");
+  EXPECT_EQ(partition("poddb/database"), "root 12-17");
+  EXPECT_EQ(partition("poddb/backup-agent"), "member ");
+  EXPECT_EQ(partition("podp/init"), "member ") << "the app container's next";
+  EXPECT_EQ(partition("podp/app"), "root 20-22");
+  EXPECT_EQ(partition("podp/web"), "member ");
+  for (const Fence& fence : MakePlan(StateOf("0,4-11,20-23", {MlWorkload(), Database()}), kContext).fences) {
+    EXPECT_EQ(fence.partition, "member") << fence.path;
+    EXPECT_TRUE(fence.cpus_exclusive.empty()) << fence.path;
+  }
 }
 
 TEST(PlanTest, PodsWithoutExclusiveContainersKeepTheKubeletsLayout) {

@@ -194,6 +194,15 @@ TEST_F(LocalRuntimeTest, TheChildInheritsNothingOfTheAgent) {
   }
 }
 
+// Whoever ignores SIGCHLD hands that down, and then the kernel keeps no exit code.
+TEST_F(LocalRuntimeTest, ExitCodesAreKnownWhateverTheAgentInherited) {
+  signal(SIGCHLD, SIG_IGN);
+  StartRuntime();
+  ASSERT_EQ(runtime_->AddPod(MakePod({}, {Shell("app", "exit 3")})), absl::OkStatus());
+  EXPECT_TRUE(RunUntilLogged("u1 failed"));
+  EXPECT_THAT(log_, ElementsAre("+app", "-app:3", "u1 failed"));
+}
+
 TEST_F(LocalRuntimeTest, FailuresRestartWithBackOffAndCount) {
   StartRuntime();
   const std::string counter = files_.path() + "/count";
@@ -325,7 +334,8 @@ TEST_F(LocalRuntimeTest, WhatEndedWhileNoAgentRanIsNotTakenForRunning) {
   log_.clear();
   StartRuntime();
   ASSERT_EQ(runtime_->AddPod(pod), absl::OkStatus());
-  ASSERT_TRUE(RunUntil([&] { return StatusOf("app").phase == ContainerPhase::kRunning; }));
+  // A reaped process may count in its cgroup a moment longer: until then the container is ending, without a process.
+  ASSERT_TRUE(RunUntil([&] { return StatusOf("app").phase == ContainerPhase::kRunning && StatusOf("app").pid != 0; }));
   EXPECT_NE(StatusOf("app").pid, pid);
   EXPECT_EQ(StatusOf("app").restarts, 1);
 }
