@@ -97,13 +97,24 @@ TEST_F(IntruderTest, AProcessMovedOntoAnExclusiveCpuIsNamedAndMovedAway) {
   const int cpu = exclusive_.First();
   const Intruder intruder(cpu);
   const CpuSet all = start_.machine.Cpus();
-  // The fence of the host takes the CPU away at each sweep; the test gives it back until the intruder was seen there.
+  // The partition keeps everybody off, whatever their cpuset says; only without it a way in is left.
+  const std::string database = CgroupOf(start_, kDatabase, "database");
+  const bool partitioned = std::filesystem::exists(Cat("/sys/fs/cgroup/", database, "/cpuset.cpus.exclusive"));
+  if (partitioned) {
+    EXPECT_EQ(ReadCgroupFile(database, "cpuset.cpus.partition"), "root");
+    EXPECT_TRUE(WriteCgroupFile(Intruder::kCgroup, "cpuset.cpus", all.ToString()));
+    EXPECT_FALSE(AllowedCpus(intruder.pid()).Intersects(exclusive_)) << "the kernel gives them to nobody else";
+  }
+  // The agent closes it at each sweep; the test opens it until the intruder was seen there.
   const auto ran = [&](const Snapshot& snapshot) {
     return Has(snapshot, "intrusion", Cat("on CPU ", cpu, ", exclusive to container database"),
                Cat("(pid ", intruder.pid(), "), a host process"));
   };
   EXPECT_TRUE(Await([&](const Snapshot& snapshot) {
     if (ran(snapshot)) return true;
+    if (partitioned) {
+      EXPECT_TRUE(WriteCgroupFile(database, "cpuset.cpus.partition", "member"));
+    }
     EXPECT_TRUE(WriteCgroupFile(Intruder::kCgroup, "cpuset.cpus", all.ToString()));
     return false;
   }));
@@ -113,6 +124,12 @@ TEST_F(IntruderTest, AProcessMovedOntoAnExclusiveCpuIsNamedAndMovedAway) {
     return !ParseCpus(list).Intersects(exclusive_);
   })) << "repaired";
   EXPECT_FALSE(AllowedCpus(intruder.pid()).Intersects(exclusive_));
+  if (partitioned) {
+    ExpectFound("drift", "database/cpuset.cpus.partition", "found member");
+    EXPECT_TRUE(AwaitCgroupFile(database, "cpuset.cpus.partition", [](const std::string& text) {
+      return text == "root";
+    })) << "repaired";
+  }
 
   const Snapshot now = Now();
   EXPECT_GT(Find(now, kDatabase, "database")->foreign_seconds[static_cast<size_t>(ForeignClass::kHost)], 0);
