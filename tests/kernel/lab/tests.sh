@@ -73,12 +73,9 @@ lab_tell() {
   done
 }
 
-# lab_skips LOG: "Suite.Case: reason" of each skipped test. GoogleTest prints "file:line: Skipped", the reason's lines,
-# then "[  SKIPPED ] Suite.Case (0 ms)".
+# lab_skips LOG: "Suite.Case: reason" of each skipped test.
 lab_skips() {
-  awk '/: Skipped$/ { reason = ""; open = 1; next }
-       /^\[  SKIPPED \] .* \([0-9]+ ms\)$/ { print $4 ": " reason; open = 0; next }
-       open && NF { reason = reason (reason == "" ? "" : " ") $0 }' "$1"
+  awk -f "$here/tests/skips.awk" "$1"
 }
 
 lab_tests() {
