@@ -61,7 +61,8 @@ class Judge {
       pod_ = allocation == now.state.pods.end() ? pod.uid : allocation->second.pod->FullName();
       for (const ContainerView& container : pod.containers) {
         container_ = container.name;
-        if (container.kind != "init" || container.phase == "running") JudgeContainer(pod.uid, container);
+        const bool over = container.kind == "init" ? container.phase != "running" : container.phase == "succeeded";
+        if (!over) JudgeContainer(pod.uid, container);
       }
       JudgePools(pod);
     }
@@ -81,10 +82,12 @@ class Judge {
       Add("time outside its set", "0 s", Fixed(container.escaped_seconds, 6) + " s", container.escaped_seconds == 0);
     }
     if (!container.assignment.ends_with("_exclusive")) return;
-    const double got = Median(Rates(snapshots_, uid, container.name));
     if (busy_) {
+      const std::vector<double> rates = Rates(snapshots_, uid, container.name);
+      const double got = Median(rates);
       Add("CPU time", Cat("at least ", Fixed(kLeastShareOfPromise * container.promised_cpus, 2), " CPUs"),
-          Fixed(got, 2) + " CPUs", got >= kLeastShareOfPromise * container.promised_cpus);
+          rates.empty() ? std::string("not measured: no two snapshots of different times") : Fixed(got, 2) + " CPUs",
+          got >= kLeastShareOfPromise * container.promised_cpus);
     }
     for (const ThrottlingView& level : container.throttling) {
       Add("throttling at " + level.cgroup, "0 periods", Cat(level.throttled_periods, " periods"),

@@ -243,5 +243,20 @@ TEST(PromisesTest, EachIsBrokenByItsOwnFact) {
   }
 }
 
+TEST(PromisesTest, WhatIsOverOwesNothingAndWhatIsNotMeasuredIsNotZero) {
+  std::vector<Snapshot> snapshots = Kept();
+  ContainerView& own = snapshots[1].pods[0].containers[0];
+  own.phase = "succeeded";
+  own.effective_cpus.Clear();
+  EXPECT_THAT(Broken(snapshots), IsEmpty());
+  snapshots = Kept();
+  snapshots[1].monotonic = snapshots[0].monotonic;
+  const std::vector<Promise> promises = JudgePromises(snapshots, /*busy=*/true);
+  const auto time = std::ranges::find(promises, "CPU time", &Promise::what);
+  ASSERT_NE(time, promises.end());
+  EXPECT_FALSE(time->kept);
+  EXPECT_THAT(time->seen, HasSubstr("not measured"));
+}
+
 }  // namespace
 }  // namespace podfence
