@@ -19,6 +19,7 @@ std::string_view KindOf(FindingKind kind) {
     case FindingKind::kQuotaAbove: return "quota";
     case FindingKind::kDrift:
     case FindingKind::kUnknownCgroup: return "drift";
+    case FindingKind::kMemoryOutside: return "memory";
     case FindingKind::kNoPartition: return "partition";
     case FindingKind::kStillShared:
     case FindingKind::kNotEffective:

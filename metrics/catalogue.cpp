@@ -78,9 +78,9 @@ void ForeignByClass(const Snapshot& snapshot, Samples& samples) {
 }
 
 // Kinds of findings exist at 0 from the start, so that rate() and alerts work.
-constexpr std::array<std::string_view, 10> kFindingKinds = {"intrusion", "escape",     "throttling", "drift",
-                                                            "unfenced",  "empty_pool", "quota",      "partition",
-                                                            "misfit",    "checkpoint"};
+constexpr std::array<std::string_view, 11> kFindingKinds = {"intrusion", "escape",     "throttling", "drift",
+                                                            "unfenced",  "empty_pool", "quota",      "memory",
+                                                            "partition", "misfit",     "checkpoint"};
 
 void FindingTotals(const Snapshot& snapshot, Samples& samples) {
   for (std::string_view kind : kFindingKinds) {

@@ -103,7 +103,7 @@ absl::StatusOr<NumaStat> NumaStat::Parse(std::string_view text) {
       uint64_t bytes = 0;
       if (part.first.substr(0, 1) != "N" || !absl::SimpleAtoi(part.first.substr(1), &node) ||
           !absl::SimpleAtoi(part.second, &bytes)) {
-        return NotDocumented("memory.numa_stat", ToStd(line));
+        return NotDocumented(kMemoryNumaStat, ToStd(line));
       }
       nodes[node] = bytes;
     }
@@ -187,7 +187,7 @@ absl::StatusOr<CpuStat> ReadCpuStat(const Cgroup& cgroup) {
   return ReadAs<CpuStat>(cgroup, "cpu.stat", [](const std::string& text) { return CpuStat::Parse(text); });
 }
 absl::StatusOr<NumaStat> ReadNumaStat(const Cgroup& cgroup) {
-  return ReadAs<NumaStat>(cgroup, "memory.numa_stat", [](const std::string& text) { return NumaStat::Parse(text); });
+  return ReadAs<NumaStat>(cgroup, kMemoryNumaStat, [](const std::string& text) { return NumaStat::Parse(text); });
 }
 
 absl::StatusOr<std::vector<pid_t>> ReadProcs(const Cgroup& cgroup) { return ReadPids(cgroup, "cgroup.procs"); }

@@ -30,6 +30,7 @@ inline constexpr std::string_view kCpusetMemsEffective = "cpuset.mems.effective"
 inline constexpr std::string_view kCpuMax = "cpu.max";
 inline constexpr std::string_view kCpuWeight = "cpu.weight";
 inline constexpr std::string_view kMemoryMax = "memory.max";
+inline constexpr std::string_view kMemoryNumaStat = "memory.numa_stat";
 
 // cpu.max: at most quota_us of CPU time in every period_us; no quota: "max".
 struct CpuMax {

@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "agent/cgroup/control.h"
@@ -145,6 +147,8 @@ absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool s
   for (Finding& finding : report.findings) {
     if (!finding.path.empty()) finding.path = Cat(own->path(), "/", finding.path);
   }
+  // Before a repair of cpuset.mems lets the kernel bring it back.
+  if (sweep) std::ranges::move(FindMemoryOutside(*nodes), std::back_inserter(report.findings));
   Pass pass(plan, *whole, *std::move(nodes), report);
   pass.FindDrift(left);
   pass.Vacate();

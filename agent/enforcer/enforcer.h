@@ -62,7 +62,7 @@ class Enforcer {
   // cgroups grow. Idempotent; after every commit. Differences from what the pass before left are findings (kDrift),
   // and repaired. Errors: our own tree cannot be read. A refused write is a finding, and the rest goes on.
   absl::StatusOr<EnforceReport> Apply(const NodeState& state);
-  // Apply, and the sweep over kernel threads that appeared since. From a timer.
+  // Apply, and the sweep over kernel threads that appeared since and over where memory lies. From a timer.
   absl::StatusOr<EnforceReport> Reconcile(const NodeState& state);
 
   // Makes the cgroup of a container that is about to start: fresh (an old empty one is removed), fenced, read back, no

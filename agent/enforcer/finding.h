@@ -17,6 +17,7 @@ enum class FindingKind {
   kQuotaAbove,     // a cpu.max above our cgroup that we may not change would throttle exclusive containers
   kHostNotFenced,  // part of the host could not be kept off exclusive CPUs
   kWriteFailed,    // the kernel refused a write
+  kMemoryOutside,  // a container has memory on NUMA nodes that are not its own
   kNoPartition,    // the kernel does not balance an exclusive container's CPUs by themselves
 };
 // "drift", "still_shared", …: as metrics and the API name it.

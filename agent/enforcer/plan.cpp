@@ -291,6 +291,7 @@ std::string_view FindingKindName(FindingKind kind) {
     case FindingKind::kQuotaAbove: return "quota_above";
     case FindingKind::kHostNotFenced: return "host_not_fenced";
     case FindingKind::kWriteFailed: return "write_failed";
+    case FindingKind::kMemoryOutside: return "memory_outside";
     case FindingKind::kNoPartition: return "no_partition";
   }
   return "";

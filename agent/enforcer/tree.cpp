@@ -126,6 +126,23 @@ EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet
   return {role == CgroupRole::kContainer ? most : most - partitions, most};
 }
 
+std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes) {
+  std::vector<Finding> findings;
+  for (const TreeNode& node : nodes) {
+    if (node.fence == nullptr || node.fence->mems.empty()) continue;
+    const absl::StatusOr<NumaStat> stat = ReadNumaStat(node.cgroup);
+    if (!stat.ok()) continue;  // gone meanwhile
+    const uint64_t outside = stat->PagesOutside(node.fence->mems);
+    if (outside == 0) continue;
+    const std::string nodes_of = node.fence->mems.ToString();
+    findings.push_back(MakeFinding(
+        FindingKind::kMemoryOutside, node.fence, node.cgroup.path(),
+        {kMemoryNumaStat, Cat("memory on NUMA nodes ", nodes_of, " alone"), Cat(outside, " bytes elsewhere")},
+        "its memory is not where its CPUs are"));
+  }
+  return findings;
+}
+
 Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,
                     std::string_view why) {
   Finding finding;

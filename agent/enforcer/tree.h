@@ -62,6 +62,10 @@ struct EffectiveRange {
 };
 EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet& partitions, const WholeSets& whole);
 
+// A finding for each container that has anonymous or file memory outside its NUMA nodes (memory.numa_stat): it was put
+// there while its set was another, or the kernel had none left on its own.
+std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes);
+
 // Fills in the message: "<path>/<file>: expected …, found …" and the reason.
 Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,
                     std::string_view why);

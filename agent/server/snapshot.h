@@ -70,7 +70,7 @@ struct ProbeView {
 
 // Something an operator should know; count says how often it was seen since the agent's start.
 struct FindingView {
-  std::string kind;  // intrusion, escape, throttling, drift, unfenced, empty_pool, quota, partition, misfit, checkpoint
+  std::string kind;  // intrusion, escape, throttling, drift, unfenced, empty_pool, quota, memory, partition, misfit, checkpoint
   std::string pod;   // namespace/name; empty: the node
   std::string container;
   std::string message;

@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "absl/time/clock.h"
+#include "agent/cgroup/control.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/affinity.h"
 #include "tests/kernel/agent_fixture.h"
@@ -146,6 +147,19 @@ TEST_F(IntruderTest, ACpusetWidenedFromOutsideIsNamedAndRepaired) {
   })) << "repaired";
   ExpectFound("drift", "backup-agent/cpuset.cpus", Cat("found ", (pool_ | exclusive_).ToString()));
   EXPECT_GT(Scrape()["podfence_drift_repairs_total"], 0);
+}
+
+TEST_F(IntruderTest, MemoryOnAnotherNumaNodeIsNamedAndBroughtBack) {
+  const std::string database = CgroupOf(start_, kDatabase, "database");
+  const int home = Find(start_, kDatabase, "database")->mems.First();
+  const int other = home == 0 ? 1 : 0;
+  ASSERT_TRUE(WriteCgroupFile(database, "cpuset.mems", std::to_string(other)));
+  ExpectFound("memory", "database/memory.numa_stat", "bytes elsewhere");
+  ExpectFound("drift", "database/cpuset.mems", Cat("found ", other));
+  EXPECT_EQ(ReadCgroupFile(database, "cpuset.mems.effective"), std::to_string(home)) << "repaired";
+  EXPECT_TRUE(AwaitCgroupFile(database, "memory.numa_stat", [&](const std::string& text) {
+    return NumaStat::Parse(text)->PagesOutside(NumaSet{home}) == 0;
+  })) << "the kernel brings it along";
 }
 
 TEST_F(IntruderTest, OnlyAnAffinityBeyondTheFenceIsNamed) {
