@@ -19,12 +19,12 @@ absl::StatusOr<UniqueFd> LogFile::Open() const {
 
 absl::Status LogFile::Bound() const {
   const auto failed = [&] { return absl::ErrnoToStatus(errno, Cat("bound log ", path_)); };
-  UniqueFd from(open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-  if (!from) return errno == ENOENT ? absl::OkStatus() : failed();
   struct stat info {};
-  if (fstat(from.get(), &info) != 0) return failed();
+  if (lstat(path_.c_str(), &info) != 0) return errno == ENOENT ? absl::OkStatus() : failed();
+  if (static_cast<uint64_t>(info.st_size) <= max_bytes_) return absl::OkStatus();  // as nearly always
+  UniqueFd from(open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!from || fstat(from.get(), &info) != 0) return failed();
   const uint64_t size = static_cast<uint64_t>(info.st_size);
-  if (size <= max_bytes_) return absl::OkStatus();
   const std::string before = Cat(path_, ".1");
   UniqueFd to(open(before.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640));
   if (!to) return failed();

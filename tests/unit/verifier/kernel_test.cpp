@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -340,6 +341,28 @@ TEST_F(KernelTest, TheSweepNamesAnAffinityBeyondTheFence) {
     if (finding.kind == KernelFindingKind::kDrift && finding.pid == spinner.pid() && finding.by_pid == 0) ++named;
   }
   EXPECT_EQ(named, 1) << "found at the first sweep, told once";
+}
+
+TEST_F(KernelTest, WhatIsExpectedAlreadyCostsNoSwitchAndIsToldAgain) {
+  ExpectedFence fence = Shared("sidecar", {cpu_});
+  struct stat info {};
+  ASSERT_EQ(stat(Path("sidecar").c_str(), &info), 0);
+  fence.cgroup_id = info.st_ino;
+  ASSERT_TRUE(verifier_->Expect({{fence}}).ok());
+  const uint64_t generation = Read().generation;
+  Spinner spinner(Path("sidecar"), cpu_);
+  spinner.AwaitRun(60 * kMs);
+  Pin(spinner.pid(), {cpu_, other_});
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(verifier_->Expect({{fence}}).ok());
+    const absl::Status swept = verifier_->Sweep();
+    if (absl::IsUnavailable(swept)) GTEST_SKIP() << swept;
+    const std::vector<KernelFinding> found = verifier_->Poll();
+    EXPECT_TRUE(std::ranges::any_of(found, [&](const KernelFinding& finding) {
+      return finding.kind == KernelFindingKind::kDrift && finding.pid == spinner.pid();
+    })) << "what stands is found at every sweep";
+  }
+  EXPECT_EQ(Read().generation, generation);
 }
 
 TEST_F(KernelTest, AFenceWithoutItsCgroupIsObservedAsGone) {
