@@ -69,6 +69,8 @@ class Cgroup {
 // has the controllers cpuset, cpu and memory. FailedPrecondition says what is missing and how to get it.
 absl::StatusOr<Cgroup> OpenHierarchy(const std::string& root);
 
+// Which of cpuset, cpu and memory the children of cgroup do not have (cgroup.subtree_control).
+absl::StatusOr<std::vector<std::string>> MissingControllers(const Cgroup& cgroup);
 // Enables cpuset, cpu and memory for the children of cgroup (cgroup.subtree_control); what is enabled already stays.
 // FailedPrecondition where a controller is not available here, or where processes live in the cgroup itself.
 absl::Status EnableControllers(const Cgroup& cgroup);

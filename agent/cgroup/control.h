@@ -29,6 +29,7 @@ inline constexpr std::string_view kCpusetMems = "cpuset.mems";
 inline constexpr std::string_view kCpusetMemsEffective = "cpuset.mems.effective";
 inline constexpr std::string_view kCpuMax = "cpu.max";
 inline constexpr std::string_view kCpuWeight = "cpu.weight";
+inline constexpr std::string_view kSubtreeControl = "cgroup.subtree_control";
 inline constexpr std::string_view kMemoryMax = "memory.max";
 inline constexpr std::string_view kMemoryNumaStat = "memory.numa_stat";
 

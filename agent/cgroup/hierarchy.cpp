@@ -46,12 +46,16 @@ absl::StatusOr<Cgroup> OpenHierarchy(const std::string& root) {
   return cgroup;
 }
 
+absl::StatusOr<std::vector<std::string>> MissingControllers(const Cgroup& cgroup) {
+  return Missing(cgroup, kSubtreeControl);
+}
+
 absl::Status EnableControllers(const Cgroup& cgroup) {
-  absl::StatusOr<std::vector<std::string>> missing = Missing(cgroup, "cgroup.subtree_control");
+  const absl::StatusOr<std::vector<std::string>> missing = MissingControllers(cgroup);
   if (!missing.ok()) return missing.status();
   if (missing->empty()) return absl::OkStatus();
   const std::string change = Cat("+", absl::StrJoin(*missing, " +"));
-  absl::Status status = cgroup.Write("cgroup.subtree_control", change);
+  absl::Status status = cgroup.Write(kSubtreeControl, change);
   if (status.ok()) return status;
   return absl::FailedPreconditionError(
       Cat("enable controllers: ", ToStd(status.message()),

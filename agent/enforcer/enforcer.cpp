@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "agent/cgroup/control.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/pass.h"
@@ -65,6 +66,7 @@ struct Enforcer::Impl {
                                     const WholeSets& whole);
   absl::StatusOr<Cgroup> ParentOf(const Plan& plan, const Fence& fence, const WholeSets& whole);
   absl::Status RemoveLenders(const Plan& plan, const Fence& owner, const Cgroup& parent);
+  absl::Status PassControllersOn(const Plan& plan, EnforceReport& report) const;
   void CheckQuotaAbove(const Plan& plan, EnforceReport& report) const;
 };
 
@@ -124,6 +126,26 @@ absl::Status Enforcer::Impl::CheckNobodyShares(const Plan& plan, const Fence& fe
   return *user ? shared_by(**user, closed) : absl::OkStatus();
 }
 
+// Where someone switched a controller off below us, its files are gone and the processes run unfenced: it is switched
+// on again, and the pass that follows finds its files as new ones.
+absl::Status Enforcer::Impl::PassControllersOn(const Plan& plan, EnforceReport& report) const {
+  const absl::StatusOr<std::vector<Cgroup>> parents = OpenParents(*own, plan);
+  if (!parents.ok()) return parents.status();
+  for (const Cgroup& parent : *parents) {
+    const absl::StatusOr<std::vector<std::string>> missing = MissingControllers(parent);
+    if (absl::IsNotFound(missing.status())) continue;
+    if (!missing.ok()) return missing.status();
+    if (missing->empty()) continue;
+    const absl::Status status = EnableControllers(parent);
+    Finding finding = MakeFinding(FindingKind::kDrift, nullptr, parent.path(),
+                                  {kSubtreeControl, "cpuset cpu memory", Cat("no ", absl::StrJoin(*missing, ", no "))},
+                                  status.ok() ? "someone switched it off; switched on again" : ToStd(status.message()));
+    finding.repaired = status.ok();
+    report.findings.push_back(std::move(finding));
+  }
+  return absl::OkStatus();
+}
+
 void Enforcer::Impl::CheckQuotaAbove(const Plan& plan, EnforceReport& report) const {
   if (plan.exclusive.empty()) return;
   const absl::StatusOr<CpuMax> quota = ReadCpuMax(root);  // the hierarchy's true root has no such file
@@ -138,14 +160,15 @@ absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool s
   const Plan plan = MakePlan(state, context);
   const absl::StatusOr<WholeSets> whole = ReadWhole(root, own_name);
   if (!whole.ok()) return whole.status();
+  EnforceReport report;
+  if (absl::Status status = PassControllersOn(plan, report); !status.ok()) return status;
   absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*own, plan);
   if (!nodes.ok()) return nodes.status();
-  EnforceReport report;
   report.shared = plan.shared;
   report.host = plan.host;
-  report.findings = plan.findings;
-  for (Finding& finding : report.findings) {
+  for (Finding finding : plan.findings) {
     if (!finding.path.empty()) finding.path = Cat(own->path(), "/", finding.path);
+    report.findings.push_back(std::move(finding));
   }
   // Before a repair of cpuset.mems lets the kernel bring it back.
   if (sweep) std::ranges::move(FindMemoryOutside(*nodes), std::back_inserter(report.findings));
@@ -234,13 +257,7 @@ absl::StatusOr<Cgroup> Enforcer::FindContainerCgroup(const NodeState& state, std
   const Plan plan = MakePlan(state, impl_->context);
   const Fence* fence = plan.FindContainer(uid, container);
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
-  absl::StatusOr<Cgroup> cgroup = impl_->own->Duplicate();
-  for (std::string_view rest = fence->path; cgroup.ok() && !rest.empty();) {
-    const size_t slash = rest.find('/');
-    cgroup = cgroup->OpenChild(rest.substr(0, slash));
-    rest.remove_prefix(slash == std::string_view::npos ? rest.size() : slash + 1);
-  }
-  return cgroup;
+  return OpenBelow(*impl_->own, fence->path);
 }
 
 absl::Status Enforcer::RemovePod(std::string_view uid) {

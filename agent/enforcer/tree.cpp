@@ -88,10 +88,32 @@ absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup) {
   return state;
 }
 
+absl::StatusOr<Cgroup> OpenBelow(const Cgroup& own, std::string_view path) {
+  absl::StatusOr<Cgroup> cgroup = own.Duplicate();
+  while (cgroup.ok() && !path.empty()) {
+    const size_t slash = path.find('/');
+    cgroup = cgroup->OpenChild(path.substr(0, slash));
+    path.remove_prefix(slash == std::string_view::npos ? path.size() : slash + 1);
+  }
+  return cgroup;
+}
+
 absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan) {
   Reader reader(plan);
   if (absl::Status status = reader.Run(own); !status.ok()) return status;
   return reader.Take();
+}
+
+absl::StatusOr<std::vector<Cgroup>> OpenParents(const Cgroup& own, const Plan& plan) {
+  std::vector<Cgroup> parents;
+  for (const Fence& fence : plan.fences) {
+    if (fence.role == CgroupRole::kContainer) continue;
+    absl::StatusOr<Cgroup> cgroup = OpenBelow(own, fence.path);
+    if (absl::IsNotFound(cgroup.status())) continue;
+    if (!cgroup.ok()) return cgroup.status();
+    parents.push_back(*std::move(cgroup));
+  }
+  return parents;
 }
 
 CpuSet Simplified(const CpuSet& cpus, const WholeSets& whole) {

@@ -31,10 +31,17 @@ struct TreeNode {
   CpuSet effective;
 };
 
+// The cgroup at a path relative to our own; NotFound where there is none.
+absl::StatusOr<Cgroup> OpenBelow(const Cgroup& own, std::string_view path);
+
 // Reads our own cgroup, the pods' and their containers', parents first. What stands below a container is the
 // container's and not looked at. Cgroups that no decision names are in it where processes live in them; cgroups that
 // vanish meanwhile are not.
 absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan);
+
+// The own cgroup, the pods' and their groups: each must pass its controllers on, or the fences below are not there at
+// all.
+absl::StatusOr<std::vector<Cgroup>> OpenParents(const Cgroup& own, const Plan& plan);
 
 // One control file that does not say what a fence wants.
 struct Difference {

@@ -256,6 +256,21 @@ TEST_F(KernelEnforcerTest, DriftOfAnyFileIsNamedAndRepaired) {
   EXPECT_THAT(enforcer_->Reconcile(both_)->findings, IsEmpty());
 }
 
+TEST_F(KernelEnforcerTest, AControllerSwitchedOffIsNamedAndSwitchedOnAgain) {
+  MakeAll(both_);
+  Make(both_, "ml", "service-mesh-sidecar", true);
+  Set("podml/cgroup.subtree_control", "-cpuset");
+  ASSERT_NE(GetAffinity(busy_)->ToString(), "0,4-11,20-23") << "nothing holds it any more";
+  const absl::StatusOr<EnforceReport> report = enforcer_->Reconcile(both_);
+  EXPECT_THAT(report->findings, Contains(AllOf(Field(&Finding::kind, FindingKind::kDrift),
+                                               Field(&Finding::path, std::string(kRoot) + "/podfence/podml"),
+                                               Field(&Finding::found, "no cpuset"), Field(&Finding::repaired, true))));
+  EXPECT_EQ(Get("podml/service-mesh-sidecar/cpuset.cpus.effective"), "0,4-11,20-23");
+  EXPECT_EQ(Get("podml/ml-training/cpuset.cpus.effective"), "1-3");
+  EXPECT_EQ(GetAffinity(busy_)->ToString(), "0,4-11,20-23");
+  EXPECT_THAT(enforcer_->Reconcile(both_)->findings, IsEmpty());
+}
+
 TEST_F(KernelEnforcerTest, ARecreatedCgroupDoesNotFool) {
   MakeAll(both_);
   const std::string path = std::string(kRoot) + "/podfence/podml/ml-training";
