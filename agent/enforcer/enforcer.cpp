@@ -217,9 +217,8 @@ absl::Status Enforcer::Prepare() {
   impl_->context.partitions = own->Has(kCpusetCpusExclusive);
   if (!impl_->context.partitions) {
     spdlog::warn(
-        "this kernel has no {} (Linux 6.7): exclusive containers have no scheduling domain of their own, and beside "
-        "busy "
-        "SMT siblings the scheduler may leave one of their CPUs idle. full-pcpus-only avoids such siblings",
+        "this kernel has no {} (Linux 6.7): exclusive containers have no scheduling domain of their own, and the "
+        "scheduler may leave one of their CPUs idle where its SMT sibling is busy. full-pcpus-only avoids that",
         kCpusetCpusExclusive);
   }
   impl_->own = *std::move(own);
