@@ -18,6 +18,7 @@ namespace podfence {
 namespace {
 
 constexpr char kCgroupName[] = "podfence";
+constexpr absl::Duration kTimerAccuracy = absl::Seconds(1);  // so that an idle agent wakes with others
 
 double UnixNow() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
 
@@ -30,7 +31,7 @@ uint64_t Micros(absl::Duration duration) { return static_cast<uint64_t>(absl::To
 
 }  // namespace
 
-Agent::Agent(Config config) : config_(std::move(config)), started_(UnixNow()) {}
+Agent::Agent(Config config) : config_(std::move(config)), pace_(config_.drift_sweep_interval), started_(UnixNow()) {}
 
 Agent::~Agent() {
   // The server's threads ask the mailbox and the loop; they go first.
@@ -91,7 +92,8 @@ absl::Status Agent::StartFencer() {
   if (absl::Status status = enforcer->Prepare(); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Start({.cgroup_root = config_.cgroup_hierarchy});
   if (!verifier.ok()) return verifier.status();
-  fencer_ = std::make_unique<Fencer>(*std::move(enforcer), *std::move(verifier), config_.cgroup_hierarchy, kCgroupName,
+  fencer_ = std::make_unique<Fencer>(*std::move(enforcer), *std::move(verifier), WriteWatch::Create(),
+                                     config_.cgroup_hierarchy, kCgroupName,
                                      [this](FindingView finding) { NoteFinding(std::move(finding)); });
   for (const Probe& probe : fencer_->Probes().probes) {
     if (probe.attached) {
@@ -199,8 +201,17 @@ absl::Status Agent::AddEventSources() {
   };
   status.Update(
       LoopError(sd_event_add_time_relative(loop_, &timer_, CLOCK_MONOTONIC, Micros(config_.drift_sweep_interval),
-                                           Micros(absl::Seconds(1)), kOnTimer, this),
+                                           Micros(kTimerAccuracy), kOnTimer, this),
                 "the sweep's timer"));
+  static constexpr auto kOnWrite = [](sd_event_source*, int, uint32_t, void* data) {
+    Agent* agent = static_cast<Agent*>(data);
+    if (agent->fencer_->WritesSeen()) agent->HurryTimer();
+    return 0;
+  };
+  if (fencer_->writes_fd() >= 0) {
+    status.Update(LoopError(sd_event_add_io(loop_, nullptr, fencer_->writes_fd(), EPOLLIN, kOnWrite, this),
+                            "the watch over cgroups"));
+  }
   status.Update(LoopError(sd_event_add_defer(loop_, &converge_, kOnConverge, this), "the deferred convergence"));
   status.Update(LoopError(sd_event_add_io(loop_, nullptr, mailbox_->fd(), EPOLLIN, kOnRequest, this), "the mailbox"));
   if (fencer_->fd() >= 0) {
@@ -338,9 +349,31 @@ void Agent::ReleasePod(const std::string& uid, bool ended) {
   ScheduleConverge();
 }
 
+// Drift is looked for at once, or as soon as the pace allows; a look that is due earlier stays.
+void Agent::HurryTimer() {
+  uint64_t due = 0;
+  uint64_t now = 0;
+  sd_event_source_get_time(timer_, &due);
+  sd_event_now(loop_, CLOCK_MONOTONIC, &now);
+  const uint64_t wanted = now + Micros(pace_.Wait());
+  if (wanted >= due) return;
+  sd_event_source_set_time_accuracy(timer_, 1);
+  sd_event_source_set_time(timer_, wanted);
+}
+
 void Agent::OnTimer() {
   const double now = UnixNow();
-  Complain("reconcile", fencer_->Reconcile(ledger_->state()));
+  const absl::Status reconciled = fencer_->Reconcile(ledger_->state());
+  Complain("reconcile", reconciled);
+  Complain("watch cgroups; drift is found at the sweeps alone", fencer_->watching());
+  if (reconciled.ok()) pace_.Looked(fencer_->writes(), fencer_->repairs());
+  if (pace_.Fought()) {
+    NoteFinding({.kind = "drift",
+                 .pod = "",
+                 .container = "",
+                 .message = "someone undoes repairs again and again; they are made more and more seldom, down to once "
+                            "every driftSweepInterval, until it ends. The other findings of drift say which files"});
+  }
   if (!misfits_.empty()) {
     const Allocator& allocator = ledger_->allocator();
     misfits_ =
@@ -350,6 +383,7 @@ void Agent::OnTimer() {
   }
   findings_.Expire(now);
   if (!complaints_.empty()) ScheduleConverge();  // something failed: a commit, a removal; try again
+  sd_event_source_set_time_accuracy(timer_, Micros(kTimerAccuracy));
   sd_event_source_set_time_relative(timer_, Micros(config_.drift_sweep_interval));
   sd_event_source_set_enabled(timer_, SD_EVENT_ONESHOT);
 }

@@ -19,6 +19,7 @@
 #include "agent/ledger.h"
 #include "agent/mailbox.h"
 #include "agent/observer.h"
+#include "agent/repair_pace.h"
 #include "agent/runtime/local.h"
 #include "agent/runtime/manifest_watcher.h"
 #include "agent/server/http_server.h"
@@ -59,6 +60,7 @@ class Agent {
   RuntimeCallbacks Callbacks();
 
   void OnTimer();
+  void HurryTimer();
   std::shared_ptr<const Snapshot> TakeSnapshot();
   void NoteFinding(FindingView finding);
   // Logs what failed, once as long as it goes on failing in the same way; Ok ends that.
@@ -86,6 +88,7 @@ class Agent {
   std::vector<std::string> misfits_;              // of the checkpoint, as long as their pods stand
   sd_event_source* converge_ = nullptr;
   sd_event_source* timer_ = nullptr;
+  RepairPace pace_;
   double started_ = 0;
   std::map<std::string, std::string> complaints_;
 };

@@ -36,10 +36,12 @@ FenceKind ExpectedKind(const Fence& fence) {
 
 }  // namespace
 
-Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, std::string cgroup_root, std::string name,
-               FindingSink sink)
+Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> writes,
+               std::string cgroup_root, std::string name, FindingSink sink)
     : enforcer_(std::move(enforcer)),
       verifier_(std::move(verifier)),
+      writes_(std::move(writes)),
+      watching_(writes_.status()),
       cgroup_root_(std::move(cgroup_root)),
       name_(std::move(name)),
       sink_(std::move(sink)) {}
@@ -69,14 +71,33 @@ absl::Status Fencer::Take(const NodeState& state, absl::StatusOr<EnforceReport> 
     return report.status();
   }
   live_ = std::move(report->live);
+  Watch();
+  last_writes_ = report->writes;
+  last_repairs_ = 0;
   for (const Finding& finding : report->findings) {
-    if (finding.repaired) ++drift_repairs_;
+    if (finding.repaired) ++last_repairs_;
     sink_({.kind = std::string(KindOf(finding.kind)),
            .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
            .container = finding.container,
            .message = finding.message});
   }
+  drift_repairs_ += static_cast<uint64_t>(last_repairs_);
   return Expect();
+}
+
+// Our own cgroups, and those of the host beside them: whoever widens one of these comes onto exclusive CPUs.
+void Fencer::Watch() {
+  if (!writes_.ok()) return;
+  std::vector<std::string> directories = {cgroup_root_};
+  for (const LiveFence& live : live_) directories.push_back(live.path);
+  const absl::StatusOr<Cgroup> root = Cgroup::Open(cgroup_root_);
+  const absl::StatusOr<std::vector<std::string>> children = root.ok() ? root->Children() : root.status();
+  if (!children.ok()) {
+    watching_ = children.status();
+    return;
+  }
+  for (const std::string& child : *children) directories.push_back(Cat(cgroup_root_, "/", child));
+  watching_ = writes_->Follow(directories);
 }
 
 absl::Status Fencer::Expect() {

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/cgroup/write_watch.h"
 #include "agent/core/node_state.h"
 #include "agent/enforcer/enforcer.h"
 #include "agent/server/snapshot.h"
@@ -23,8 +24,9 @@ class Fencer {
  public:
   using FindingSink = std::function<void(FindingView)>;
 
-  Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, std::string cgroup_root, std::string name,
-         FindingSink sink);
+  // writes: tells of drift at once; without one (what it said is the error) drift is found at each Reconcile alone.
+  Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> writes,
+         std::string cgroup_root, std::string name, FindingSink sink);
 
   // Expects the containers that live from an earlier agent: those whose cgroups are populated.
   void AdoptLiving(const NodeState& state);
@@ -54,20 +56,35 @@ class Fencer {
   absl::StatusOr<Observation> Read() { return verifier_->Read(); }
   ProbeReport Probes() const { return verifier_->Probes(); }
   int fd() const { return verifier_->fd(); }
+  // Readable when someone may have written a fence; -1 without a watch.
+  int writes_fd() const { return writes_.ok() ? writes_->fd() : -1; }
+  // Whether someone has, since the last call: then Reconcile is due.
+  bool WritesSeen() { return writes_.ok() && writes_->Drain(); }
+  // Why drift is not told of at once.
+  const absl::Status& watching() const { return watching_; }
+
+  // Of the last Enforce or Reconcile: control files written, and how many of these were repairs.
+  int writes() const { return last_writes_; }
+  int repairs() const { return last_repairs_; }
   uint64_t drift_repairs() const { return drift_repairs_; }
   uint64_t errors() const { return errors_; }
 
  private:
   absl::Status Take(const NodeState& state, absl::StatusOr<EnforceReport> report);
   absl::Status Expect();
+  void Watch();
 
   Enforcer enforcer_;
   std::unique_ptr<Verifier> verifier_;
+  absl::StatusOr<WriteWatch> writes_;
+  absl::Status watching_;
   std::string cgroup_root_;
   std::string name_;
   FindingSink sink_;
   std::set<std::pair<std::string, std::string>> alive_;
   std::vector<LiveFence> live_;
+  int last_writes_ = 0;
+  int last_repairs_ = 0;
   uint64_t drift_repairs_ = 0;
   uint64_t errors_ = 0;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/types.h>
 
 #include <functional>
@@ -45,6 +46,9 @@ class AgentTest : public ::testing::Test {
   std::pair<int, std::string> RunSecondAgent(const std::string& scope);
   // Ends the agent with the signal and waits for it; the exit code, or minus the signal that ended it.
   int EndAgent(int signal);
+  // Stops the agent, so that it sees nothing of what happens meanwhile, and lets it go on.
+  void PauseAgent() { kill(agent_, SIGSTOP); }
+  void ResumeAgent() { kill(agent_, SIGCONT); }
   void AddManifest(const std::string& name, const std::string& text);
   void AddExamplePods();
   void RemoveManifest(const std::string& name);

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 
 #include "absl/time/clock.h"
 #include "agent/cgroup/control.h"
@@ -149,11 +150,42 @@ TEST_F(IntruderTest, ACpusetWidenedFromOutsideIsNamedAndRepaired) {
   EXPECT_GT(Scrape()["podfence_drift_repairs_total"], 0);
 }
 
+// Not at the next sweep: a write is seen when it happens.
+TEST_F(IntruderTest, DriftIsRepairedAtOnceAndAWriterThatFightsBackIsNamed) {
+  const std::string pool = pool_.ToString();
+  std::vector<absl::Duration> latencies;
+  for (int i = 0; i < 5; ++i) {
+    absl::SleepFor(absl::Seconds(1));  // long enough that it looks again and finds nothing: no fight yet
+    const absl::Time begin = absl::Now();
+    ASSERT_TRUE(WriteCgroupFile(sidecar_, "cpuset.cpus", (pool_ | exclusive_).ToString()));
+    while (ReadCgroupFile(sidecar_, "cpuset.cpus") != pool && absl::Now() - begin < absl::Seconds(5)) {
+    }
+    latencies.push_back(absl::Now() - begin);
+  }
+  std::ranges::sort(latencies);
+  std::cout << "drift repaired after " << latencies[2] << " (median), " << latencies[4] << " at most\n";
+  EXPECT_LT(latencies[2], absl::Milliseconds(500)) << "a sweep would take a second on average";
+  ExpectFound("drift", "backup-agent/cpuset.cpus", pool);
+  EXPECT_TRUE(Await([&](const Snapshot& snapshot) {
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_TRUE(WriteCgroupFile(sidecar_, "cpuset.cpus", (pool_ | exclusive_).ToString()));
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    return Has(snapshot, "drift", "undoes repairs again and again", "driftSweepInterval");
+  }));
+  EXPECT_TRUE(AwaitCgroupFile(sidecar_, "cpuset.cpus", [&](const std::string& cpus) { return cpus == pool; }));
+}
+
 TEST_F(IntruderTest, MemoryOnAnotherNumaNodeIsNamedAndBroughtBack) {
   const std::string database = CgroupOf(start_, kDatabase, "database");
   const int home = Find(start_, kDatabase, "database")->mems.First();
   const int other = home == 0 ? 1 : 0;
+  PauseAgent();
   ASSERT_TRUE(WriteCgroupFile(database, "cpuset.mems", std::to_string(other)));
+  EXPECT_TRUE(AwaitCgroupFile(database, "memory.numa_stat", [&](const std::string& text) {
+    return NumaStat::Parse(text)->PagesOutside(NumaSet{home}) > 0;
+  })) << "the kernel moves it along";
+  ResumeAgent();
   ExpectFound("memory", "database/memory.numa_stat", "bytes elsewhere");
   ExpectFound("drift", "database/cpuset.mems", Cat("found ", other));
   EXPECT_EQ(ReadCgroupFile(database, "cpuset.mems.effective"), std::to_string(home)) << "repaired";

@@ -15,6 +15,7 @@
 #include "agent/ledger.h"
 #include "agent/mailbox.h"
 #include "agent/pods/defaults.h"
+#include "agent/repair_pace.h"
 #include "agent/state/state_json.h"
 #include "agent/trace_book.h"
 
@@ -175,6 +176,26 @@ TEST(TraceBookTest, FindsTheLastDecisionByUidNameAndFullName) {
   for (const char* name : {"db", "default/db", "u2"}) EXPECT_EQ((*book.Find(name))["n"], 2) << name;
   EXPECT_EQ((*book.Find("u1"))["n"], 1);
   EXPECT_THAT(std::string(book.Find("nope").status().message()), HasSubstr("default/db"));
+}
+
+TEST(RepairPaceTest, AtOnceThenSlowerAgainstAWriterThatFightsBack) {
+  RepairPace pace(absl::Seconds(10));
+  EXPECT_EQ(pace.Wait(), absl::ZeroDuration());
+  pace.Looked(/*writes=*/1, /*repaired=*/1);
+  EXPECT_EQ(pace.Wait(), absl::Milliseconds(20)) << "the repair itself is a write, and is seen";
+  pace.Looked(0, 0);
+  EXPECT_EQ(pace.Wait(), absl::ZeroDuration());
+  absl::Duration last;
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ(pace.Fought(), i >= 6);
+    pace.Looked(2, 1);
+    EXPECT_GE(pace.Wait(), last);
+    last = pace.Wait();
+  }
+  EXPECT_EQ(last, absl::Seconds(10));
+  for (int i = 0; i < 40; ++i) pace.Looked(1, 0);
+  EXPECT_FALSE(pace.Fought()) << "a write that the kernel refuses is no fight";
+  EXPECT_EQ(pace.Wait(), absl::Seconds(10)) << "but no reason to spin";
 }
 
 // One busy exclusive container of 2 CPUs beside a sidecar that shares 1.
