@@ -70,8 +70,9 @@ struct ProbeView {
 
 // Something an operator should know; count says how often it was seen since the agent's start.
 struct FindingView {
-  std::string kind;  // intrusion, escape, throttling, drift, unfenced, empty_pool, quota, memory, partition, misfit, checkpoint
-  std::string pod;   // namespace/name; empty: the node
+  std::string
+      kind;  // intrusion, escape, throttling, drift, unfenced, empty_pool, quota, memory, partition, misfit, checkpoint
+  std::string pod;  // namespace/name; empty: the node
   std::string container;
   std::string message;
   uint64_t count = 1;

@@ -81,7 +81,7 @@ class KernelVerifier final : public Verifier {
 
   SlotBook book_;
   std::vector<ExpectedFence> fences_;
-  bool in_force_ = false;  // fences_ reached the kernel as a whole
+  bool in_force_ = false;                    // fences_ reached the kernel as a whole
   std::vector<uint32_t> slots_;              // of fences_
   std::map<uint32_t, ExpectedFence> names_;  // by slot, those that ended too until the slot is used again
   BandwidthWatch watch_;
