@@ -93,7 +93,7 @@ void AgentTest::SetUp() {
   ASSERT_NE(mkdtemp(name), nullptr);
   work_ = name;
   for (const char* folder : {"manifests", "state", "logs"}) fs::create_directory(fs::path(work_) / folder);
-  WriteAll(work_ + "/podfence.yaml", "driftSweepInterval: 2s\n");
+  SetSweepInterval("2s");
   host_cpus_ = ReadCgroupFile("init.scope", "cpuset.cpus.effective");
 }
 
@@ -142,6 +142,10 @@ std::vector<std::string> AgentTest::Arguments(const std::string& scope) {
           std::string(kServer).substr(7),
           "--topology-manager-scope",
           scope};
+}
+
+void AgentTest::SetSweepInterval(const std::string& interval) {
+  WriteAll(work_ + "/podfence.yaml", Cat("driftSweepInterval: ", interval, "\n"));
 }
 
 void AgentTest::StartAgent(const std::string& scope) {

@@ -40,6 +40,8 @@ class AgentTest : public ::testing::Test {
   void SetUp() override;
   void TearDown() override;
 
+  // Before the agent is started: how often it looks for what nobody writes.
+  void SetSweepInterval(const std::string& interval);
   // Starts the agent and waits until it answers.
   void StartAgent(const std::string& scope);
   // Runs another agent on the same directories to its end: exit code, and what it said.
