@@ -104,6 +104,21 @@ struct podfence_counters {
   __u64 waits[PODFENCE_WAIT_BUCKETS]; /* bucket i: below 1024 << i nanoseconds; the last: the rest */
 };
 
+/* Time of interrupts: of one slot on one CPU, or of one CPU. */
+struct podfence_interrupt_time {
+  __u64 hard_ns;
+  __u64 soft_ns; /* without the hard interrupts within */
+};
+
+/* The interrupts of one CPU, written only by programs on that CPU. A cache line. */
+struct podfence_cpu_interrupts {
+  struct podfence_interrupt_time time; /* while the CPU was exclusive */
+  __u64 hard_start_ns;                 /* 0: none is in progress that is counted */
+  __u64 soft_start_ns;
+  __u64 hard_before_ns; /* time.hard_ns when the softirq in progress began */
+  __u64 padding[3];
+};
+
 /* What a task was reported for already. */
 struct podfence_seen {
   __u64 generation;
@@ -147,6 +162,8 @@ static_assert(sizeof(struct podfence_cgroup_key) == 16);
 static_assert(sizeof(struct podfence_verdict) == 24);
 static_assert(sizeof(struct podfence_cpu) == 64);
 static_assert(sizeof(struct podfence_counters) == 280);
+static_assert(sizeof(struct podfence_interrupt_time) == 16);
+static_assert(sizeof(struct podfence_cpu_interrupts) == 64);
 static_assert(sizeof(struct podfence_seen) == 24);
 static_assert(sizeof(struct podfence_event) == 88);
 static_assert(sizeof(struct podfence_bandwidth) == 40);

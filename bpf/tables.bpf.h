@@ -1,4 +1,4 @@
-/* The tables of what is expected, and the questions that every program asks them. User space creates them once, with
+/* The tables of what is expected, and the questions that programs ask them. User space creates them once, with
  * the sizes of this machine; every program of the agent shares them. */
 #ifndef PODFENCE_TABLES_BPF_H
 #define PODFENCE_TABLES_BPF_H
@@ -89,7 +89,7 @@ static __always_inline __u64 mask_word(__u64 of_generation, __u32 slot, __u32 wo
 }
 
 /* The slot of the nearest fence at or above a cgroup; 0 where there is none. */
-static __noinline __u32 find_fence(struct cgroup *cgroup, __u64 of_generation) {
+__attribute__((unused)) static __noinline __u32 find_fence(struct cgroup *cgroup, __u64 of_generation) {
   struct podfence_cgroup_key key = {.half = half_of(of_generation)};
   for (int level = 0; level < PODFENCE_MAX_DEPTH && cgroup; ++level) {
     key.cgroup_id = BPF_CORE_READ(cgroup, kn, id);
@@ -101,7 +101,7 @@ static __noinline __u32 find_fence(struct cgroup *cgroup, __u64 of_generation) {
 }
 
 /* Starts a finding about a task. */
-static __noinline void describe(struct podfence_event *event, struct task_struct *task) {
+__attribute__((unused)) static __noinline void describe(struct podfence_event *event, struct task_struct *task) {
   __builtin_memset(event, 0, sizeof(*event));
   event->tid = task->pid;
   event->tgid = task->tgid;

@@ -76,9 +76,9 @@ void ReadProgramStatistics(const bpf_program* program, Probe& probe) {
   __u32 length = sizeof(info);
   const int fd = bpf_program__fd(program);
   if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length) != 0) return;
-  probe.run_count = info.run_cnt;
-  probe.run_time_ns = info.run_time_ns;
-  probe.missed_runs = info.recursion_misses;
+  probe.run_count += info.run_cnt;
+  probe.run_time_ns += info.run_time_ns;
+  probe.missed_runs += info.recursion_misses;
 }
 
 }  // namespace podfence

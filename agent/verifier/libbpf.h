@@ -33,7 +33,7 @@ class LibbpfLog {
 // last line. Pure.
 std::string ReasonInLog(std::string_view log);
 
-// Fills run count, run time and missed runs of a loaded program.
+// Adds run count, run time and missed runs of a loaded program.
 void ReadProgramStatistics(const bpf_program* program, Probe& probe);
 
 // Frees any libbpf or skeleton object with its own function.

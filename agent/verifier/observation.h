@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -62,6 +63,12 @@ struct WaitHistogram {
   uint64_t Count() const;
 };
 
+// Time that interrupts took, as bpf/interrupts.bpf.c defines the two kinds. Monotonic.
+struct InterruptTime {
+  uint64_t hard_ns = 0;
+  uint64_t soft_ns = 0;  // without the hard ones within
+};
+
 // Of one fence of kind exclusive or shared, since it is expected. Monotonic.
 struct FenceObservation {
   ExpectedFence fence;                                 // with its cgroup_id
@@ -70,6 +77,7 @@ struct FenceObservation {
   std::array<uint64_t, kForeignClasses> foreign_ns{};  // exclusive: foreign time on its CPUs
   std::array<uint64_t, kForeignClasses> foreign_runs{};
   WaitHistogram wait = {};
+  std::optional<InterruptTime> interrupts = std::nullopt;  // exclusive: on its CPUs; none: not measured
   // Its own cgroup first, then every ancestor up to the child of the cgroup root; empty where the cpu controller is
   // not there, or the cgroup is gone.
   std::vector<Bandwidth> bandwidth = {};
@@ -84,6 +92,8 @@ struct Observation {
   std::array<uint64_t, kForeignClasses> foreign_ns{};
   std::array<uint64_t, kForeignClasses> foreign_runs{};
   uint64_t escape_ns = 0;
+  // Of each CPU that is or was exclusive, while it was; empty where not measured.
+  std::map<int, InterruptTime> interrupts;
   std::array<uint64_t, kKernelFindingKinds> findings{};  // [KernelFindingKind], counted when found
   uint64_t lost_findings = 0;                            // the ring buffer was full
   uint64_t suppressed_findings = 0;                      // held back: a CPU tells of 16 in a second
@@ -98,10 +108,11 @@ struct Probe {
   std::string hook;  // tp_btf/sched_switch, …
   std::string what;  // what it finds, for `podfence status`
   bool attached = false;
-  std::string reason = {};  // why not: the kernel's words; empty when attached
+  std::string reason = {};  // why not: the kernel's words, or what turns it on; empty when attached
   uint64_t run_count = 0;   // 0 unless kernel.bpf_stats_enabled
   uint64_t run_time_ns = 0;
   uint64_t missed_runs = 0;
+  bool wanted = true;  // false: off by the options, and so not tried
 };
 struct ProbeReport {
   std::vector<Probe> probes;

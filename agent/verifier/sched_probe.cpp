@@ -5,6 +5,7 @@
 
 #include "agent/core/text.h"
 #include "agent/verifier/layout.h"
+#include "agent/verifier/maps.h"
 #include "bpf/sched.skel.h"
 
 void DestroySched(podfence_sched* object) { podfence_sched__destroy(object); }
@@ -14,10 +15,6 @@ namespace {
 
 constexpr char kProgram[] = "tp_btf/sched_switch";
 
-absl::Status MapError(std::string_view operation, const bpf_map* map, int error) {
-  return absl::ErrnoToStatus(-error, ToAbsl(Cat(operation, " BPF map ", bpf_map__name(map))));
-}
-
 // Writes count consecutive elements of an array map from `first` on.
 template <typename Value>
 absl::Status WriteArray(const bpf_map* map, uint32_t first, const std::vector<Value>& values) {
@@ -26,16 +23,6 @@ absl::Status WriteArray(const bpf_map* map, uint32_t first, const std::vector<Va
   auto count = static_cast<__u32>(values.size());
   const int error = bpf_map_update_batch(bpf_map__fd(map), keys.data(), values.data(), &count, nullptr);
   return error == 0 ? absl::OkStatus() : MapError("write", map, error);
-}
-
-// Reads one element of a per-CPU map: a value for each possible CPU.
-template <typename Value>
-absl::StatusOr<std::vector<Value>> ReadPerCpu(const bpf_map* map, uint32_t key) {
-  static_assert(sizeof(Value) % 8 == 0, "the kernel rounds per-CPU values up to 8 bytes");
-  std::vector<Value> values(libbpf_num_possible_cpus());
-  const int error = bpf_map_lookup_elem(bpf_map__fd(map), &key, values.data());
-  if (error != 0) return MapError("read", map, error);
-  return values;
 }
 
 }  // namespace
@@ -129,12 +116,7 @@ absl::Status SchedProbe::Settle() {
   return absl::OkStatus();
 }
 
-absl::Status SchedProbe::Clear(uint32_t slot) {
-  const std::vector<podfence_counters> zeros(libbpf_num_possible_cpus());
-  const bpf_map* map = object_->maps.counters;
-  const int error = bpf_map_update_elem(bpf_map__fd(map), &slot, zeros.data(), BPF_ANY);
-  return error == 0 ? absl::OkStatus() : MapError("clear", map, error);
-}
+absl::Status SchedProbe::Clear(uint32_t slot) { return ClearPerCpu<podfence_counters>(object_->maps.counters, slot); }
 
 absl::StatusOr<podfence_counters> SchedProbe::ReadCounters(uint32_t slot) const {
   absl::StatusOr<std::vector<podfence_counters>> values = ReadPerCpu<podfence_counters>(object_->maps.counters, slot);

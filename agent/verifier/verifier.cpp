@@ -17,6 +17,7 @@
 #include "agent/verifier/bandwidth_watch.h"
 #include "agent/verifier/drift_probe.h"
 #include "agent/verifier/findings.h"
+#include "agent/verifier/interrupt_probe.h"
 #include "agent/verifier/sched_probe.h"
 #include "agent/verifier/tables.h"
 
@@ -54,7 +55,7 @@ class KernelVerifier final : public Verifier {
  public:
   KernelVerifier(Cgroup root, const TableSizes& sizes) : root_(std::move(root)), sizes_(sizes), book_(sizes) {}
 
-  void StartProbes(bool measure_wait);
+  void StartProbes(const VerifierOptions& options);
   absl::Status Expect(const Expectations& expectations) override;
   absl::StatusOr<Observation> Read() override;
   absl::Status Sweep() override;
@@ -68,6 +69,7 @@ class KernelVerifier final : public Verifier {
   bool Stands(const std::vector<ExpectedFence>& fences) const;
   absl::Status SwitchTables(const std::vector<ExpectedFence>& fences);
   absl::Status AddKernelCounters(Observation& observation);
+  absl::Status AddInterrupts(Observation& observation);
   void Queue(KernelFinding finding);
 
   Cgroup root_;
@@ -77,12 +79,14 @@ class KernelVerifier final : public Verifier {
   std::unique_ptr<DriftProbe> change_;
   std::unique_ptr<DriftProbe> sweep_;
   std::unique_ptr<BandwidthProbe> bandwidth_;
+  std::unique_ptr<InterruptProbe> interrupts_;
   std::vector<Tried> tried_;
 
   SlotBook book_;
   std::vector<ExpectedFence> fences_;
   bool in_force_ = false;                    // fences_ reached the kernel as a whole
   std::vector<uint32_t> slots_;              // of fences_
+  CpuSet exclusive_;                         // named by an exclusive fence ever: a counter that was read stays
   std::map<uint32_t, ExpectedFence> names_;  // by slot, those that ended too until the slot is used again
   BandwidthWatch watch_;
   Observation ended_;  // sums of the fences that ended
@@ -108,13 +112,14 @@ std::unique_ptr<T> KernelVerifier::Try(Probe probe, absl::StatusOr<std::unique_p
   return running;
 }
 
-void KernelVerifier::StartProbes(bool measure_wait) {
+void KernelVerifier::StartProbes(const VerifierOptions& options) {
   sched_ = Try({.name = "sched_switch",
                 .hook = "tp_btf/sched_switch",
                 .what = "foreign time on exclusive CPUs, escapes, CPU time and waits of fenced containers"},
-               SchedProbe::Start(sizes_, measure_wait));
-  const auto drift = [this](std::string_view name) -> absl::StatusOr<std::unique_ptr<DriftProbe>> {
-    if (sched_ == nullptr) return absl::UnavailableError("needs the tables of sched_switch, which does not run");
+               SchedProbe::Start(sizes_, options.measure_wait));
+  const auto no_tables = absl::UnavailableError("needs the tables of sched_switch, which does not run");
+  const auto drift = [&](std::string_view name) -> absl::StatusOr<std::unique_ptr<DriftProbe>> {
+    if (sched_ == nullptr) return no_tables;
     return DriftProbe::Start(name, *sched_, sizes_);
   };
   request_ = Try({.name = "affinity_request",
@@ -133,6 +138,16 @@ void KernelVerifier::StartProbes(bool measure_wait) {
                     .hook = "iter/cgroup",
                     .what = "the scheduler's throttling accounts, compared with cpu.stat"},
                    BandwidthProbe::Start(root_));
+  const auto interrupts = [&]() -> absl::StatusOr<std::unique_ptr<InterruptProbe>> {
+    if (!options.measure_interrupts) return absl::CancelledError("off: measureInterrupts");
+    if (sched_ == nullptr) return no_tables;
+    return InterruptProbe::Start(*sched_, sizes_);
+  };
+  interrupts_ = Try({.name = "interrupts",
+                     .hook = "raw_tp/irq_handler_*, softirq_*",
+                     .what = "time of hard and soft interrupts on exclusive CPUs",
+                     .wanted = options.measure_interrupts},
+                    interrupts());
 }
 
 absl::Status KernelVerifier::SwitchTables(const std::vector<ExpectedFence>& fences) {
@@ -142,7 +157,9 @@ absl::Status KernelVerifier::SwitchTables(const std::vector<ExpectedFence>& fenc
   absl::StatusOr<TableImage> image = EncodeTables(fences, change->slots, sizes_);
   if (!image.ok()) return image.status();
   for (uint32_t slot : change->added) {
-    if (absl::Status status = sched_->Clear(slot); !status.ok()) return status;
+    absl::Status status = sched_->Clear(slot);
+    if (status.ok() && interrupts_ != nullptr) status = interrupts_->Clear(slot);
+    if (!status.ok()) return status;
   }
   if (absl::Status status = sched_->Publish(*image); !status.ok()) return status;
   book_ = std::move(book);
@@ -181,6 +198,9 @@ absl::Status KernelVerifier::Expect(const Expectations& expectations) {
     if (sched_->generation() == before) return status;
   }
   fences_ = std::move(fences);
+  for (const ExpectedFence& fence : fences_) {
+    if (fence.kind == FenceKind::kExclusive) exclusive_ |= fence.cpus;
+  }
   watch_ = std::move(watch);
   in_force_ = status.ok();
   ++switched_;
@@ -221,13 +241,30 @@ absl::Status KernelVerifier::AddKernelCounters(Observation& observation) {
   return absl::OkStatus();
 }
 
+absl::Status KernelVerifier::AddInterrupts(Observation& observation) {
+  for (int cpu : exclusive_) {
+    absl::StatusOr<InterruptTime> time = interrupts_->ReadCpu(static_cast<uint32_t>(cpu));
+    if (!time.ok()) return time.status();
+    observation.interrupts.emplace(cpu, *time);
+  }
+  for (size_t i = 0; i < fences_.size(); ++i) {
+    if (fences_[i].kind != FenceKind::kExclusive) continue;
+    absl::StatusOr<InterruptTime> time = interrupts_->ReadSlot(slots_[i]);
+    if (!time.ok()) return time.status();
+    observation.fences[i].interrupts = *time;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Observation> KernelVerifier::Read() {
   Observation observation = ended_;
   observation.kernel_counted = sched_ != nullptr;
   observation.taken_ns = MonotonicNs();
   for (const ExpectedFence& fence : fences_) observation.fences.push_back({.fence = fence});
   if (sched_ != nullptr) {
-    if (absl::Status status = AddKernelCounters(observation); !status.ok()) return status;
+    absl::Status status = AddKernelCounters(observation);
+    if (status.ok() && interrupts_ != nullptr) status = AddInterrupts(observation);
+    if (!status.ok()) return status;
   }
   std::vector<KernelFinding> findings;
   if (absl::Status status = watch_.Read(fences_, bandwidth_.get(), findings); !status.ok()) return status;
@@ -298,7 +335,7 @@ absl::StatusOr<std::unique_ptr<Verifier>> Verifier::Start(const VerifierOptions&
   if (!cpus.ok()) return cpus.status();
   auto verifier =
       std::make_unique<KernelVerifier>(*std::move(root), TableSizes{.cpus = *cpus, .max_fences = options.max_fences});
-  verifier->StartProbes(options.measure_wait);
+  verifier->StartProbes(options);
   return verifier;
 }
 

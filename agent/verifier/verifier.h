@@ -19,6 +19,7 @@ struct VerifierOptions {
   std::string cgroup_root = "/sys/fs/cgroup";  // where cgroup v2 is mounted
   uint32_t max_fences = 1024;                  // fences at one moment; kernel memory is 280 bytes a CPU for each
   bool measure_wait = true;                    // fill FenceObservation::wait
+  bool measure_interrupts = false;             // fill Observation::interrupts; 16 bytes a CPU more for each fence
 };
 
 // Belongs to one thread, the agent's loop.

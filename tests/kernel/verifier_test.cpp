@@ -147,7 +147,7 @@ TEST_F(VerifierTest, EveryProbeAttaches) {
   for (const Probe& probe : verifier_->Probes().probes) {
     printf("%-18s %-30s %s\n", probe.name.c_str(), probe.hook.c_str(),
            probe.attached ? "attached" : probe.reason.c_str());
-    EXPECT_TRUE(probe.attached) << probe.name << ": " << probe.reason;
+    EXPECT_EQ(probe.attached, probe.wanted) << probe.name << ": " << probe.reason;
   }
 }
 

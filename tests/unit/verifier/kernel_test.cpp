@@ -22,6 +22,7 @@
 #include "agent/verifier/layout.h"
 #include "agent/verifier/verifier.h"
 #include "bpf/drift.skel.h"
+#include "bpf/interrupts.skel.h"
 #include "bpf/sched.skel.h"
 #include "bpf/throttle.skel.h"
 
@@ -121,7 +122,7 @@ class KernelTest : public testing::Test {
         GTEST_SKIP() << "cannot make cgroups in " << root_ << ": " << error.message();
       }
     }
-    auto started = Verifier::Start({.cgroup_root = root_, .max_fences = 16});
+    auto started = Verifier::Start({.cgroup_root = root_, .max_fences = 16, .measure_interrupts = measure_interrupts_});
     ASSERT_TRUE(started.ok()) << started.status();
     verifier_ = *std::move(started);
     for (const Probe& probe : verifier_->Probes().probes) {
@@ -170,6 +171,7 @@ class KernelTest : public testing::Test {
     return observation.fences.at(0).foreign_ns.at(static_cast<size_t>(foreign));
   }
 
+  bool measure_interrupts_ = false;
   std::string root_;
   std::string base_;
   CpuSet allowed_;
@@ -183,16 +185,19 @@ TEST(LayoutTest, TheProgramsKnowTheStructsAsTheAgentDoes) {
   podfence_sched* sched = podfence_sched__open();
   podfence_drift* drift = podfence_drift__open();
   podfence_throttle* throttle = podfence_throttle__open();
-  for (const bpf_object* object : {sched->obj, drift->obj, throttle->obj}) {
+  podfence_interrupts* interrupts = podfence_interrupts__open();
+  for (const bpf_object* object : {sched->obj, drift->obj, throttle->obj, interrupts->obj}) {
     absl::StatusOr<int> structs = CheckLayout(bpf_object__btf(object));
     ASSERT_TRUE(structs.ok()) << structs.status();
     compared += *structs;
   }
-  // sched all but the bandwidth record; drift what the tables need, and the event; throttle its record.
-  EXPECT_EQ(compared, 8 + 4 + 1);
+  // sched all but the bandwidth record; drift what the tables need, and the event; throttle its record; interrupts what
+  // the tables need, and its own two.
+  EXPECT_EQ(compared, 8 + 4 + 1 + 5);
   podfence_sched__destroy(sched);
   podfence_drift__destroy(drift);
   podfence_throttle__destroy(throttle);
+  podfence_interrupts__destroy(interrupts);
 }
 
 TEST(LayoutTest, AMemberInAnotherPlaceIsNamed) {
@@ -388,6 +393,49 @@ TEST_F(KernelTest, AnErrorLeavesTheOldExpectationsInForce) {
   ASSERT_EQ(now.fences.size(), 1U);
   EXPECT_EQ(now.fences[0].fence.container, "owner");
   EXPECT_EQ(now.generation, 1U);
+}
+
+TEST_F(KernelTest, InterruptsAreNotMeasuredUnlessAskedFor) {
+  const Probe off = verifier_->Probes().probes.back();
+  EXPECT_EQ(off.name, "interrupts");
+  EXPECT_FALSE(off.wanted || off.attached);
+  EXPECT_EQ(off.reason, "off: measureInterrupts");
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_})}}).ok());
+  const Observation now = Read();
+  EXPECT_TRUE(now.interrupts.empty());
+  EXPECT_FALSE(now.fences.at(0).interrupts.has_value()) << "not measured is not 0";
+}
+
+class InterruptTest : public KernelTest {
+ protected:
+  InterruptTest() { measure_interrupts_ = true; }
+  void SetUp() override {
+    KernelTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    const Probe probe = verifier_->Probes().probes.back();
+    if (!probe.attached) GTEST_SKIP() << "the interrupt programs do not run here: " << probe.reason;
+  }
+};
+
+TEST_F(InterruptTest, OfExclusiveCpusAreCountedAndNeverFall) {
+  ASSERT_TRUE(verifier_->Expect({{Exclusive("owner", {cpu_}), Shared("sidecar", {other_})}}).ok());
+  Spinner spinner(Path("owner"), cpu_);
+  spinner.AwaitRun(200 * kMs);
+  const Observation now = Read();
+  ASSERT_EQ(now.interrupts.size(), 1U);
+  const InterruptTime time = now.interrupts.at(cpu_);
+  EXPECT_GT(time.hard_ns, 0U) << "the scheduler's tick at least";
+  EXPECT_LT(time.hard_ns + time.soft_ns, now.taken_ns);
+  const InterruptTime own = now.fences.at(0).interrupts.value_or(InterruptTime{});
+  EXPECT_GE(own.hard_ns, time.hard_ns) << "all of it is the owner's, and read a moment later";
+  EXPECT_FALSE(now.fences.at(1).interrupts.has_value());
+
+  ASSERT_TRUE(verifier_->Expect({{Shared("sidecar", {other_})}}).ok());
+  const InterruptTime released = Read().interrupts.at(cpu_);
+  EXPECT_GE(released.hard_ns, time.hard_ns);
+  EXPECT_GE(released.soft_ns, time.soft_ns);
+  spinner.AwaitRun(100 * kMs);
+  EXPECT_EQ(Read().interrupts.at(cpu_).hard_ns, released.hard_ns) << "nobody owns the CPU any more";
 }
 
 // A user without rights gets a verifier all the same, that says why it sees little.
