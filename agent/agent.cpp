@@ -90,7 +90,8 @@ absl::Status Agent::StartFencer() {
   absl::StatusOr<Enforcer> enforcer = Enforcer::Create(config_.cgroup_hierarchy, allocator.machine(), options);
   if (!enforcer.ok()) return enforcer.status();
   if (absl::Status status = enforcer->Prepare(); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Start({.cgroup_root = config_.cgroup_hierarchy});
+  absl::StatusOr<std::unique_ptr<Verifier>> verifier =
+      Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_interrupts = config_.measure_interrupts});
   if (!verifier.ok()) return verifier.status();
   fencer_ = std::make_unique<Fencer>(*std::move(enforcer), *std::move(verifier), WriteWatch::Create(),
                                      config_.cgroup_hierarchy, kCgroupName,
@@ -98,7 +99,7 @@ absl::Status Agent::StartFencer() {
   for (const Probe& probe : fencer_->Probes().probes) {
     if (probe.attached) {
       spdlog::info("probe {}: attached to {}", probe.name, probe.hook);
-    } else {
+    } else if (probe.wanted) {
       spdlog::warn("probe {}: not running: {}", probe.name, probe.reason);
     }
   }

@@ -114,6 +114,11 @@ Snapshot Observer::Look(const Context& context) {
   if (seen.ok()) {
     for (size_t i = 0; i < kForeignClasses; ++i) totals_.foreign_seconds[i] = Seconds(seen->foreign_ns[i]);
     totals_.escaped_seconds = Seconds(seen->escape_ns);
+    totals_.interrupts.clear();
+    for (const auto& [cpu, time] : seen->interrupts) {
+      totals_.interrupts.push_back(
+          {.cpu = cpu, .hard_seconds = Seconds(time.hard_ns), .soft_seconds = Seconds(time.soft_ns)});
+    }
     snapshot.lost_events = seen->lost_findings;
   }
   snapshot.totals = totals_;
@@ -123,7 +128,8 @@ Snapshot Observer::Look(const Context& context) {
                                .running = probe.attached,
                                .detail = probe.attached ? Cat(probe.hook, ": ", probe.what) : probe.reason,
                                .runs = probe.run_count,
-                               .run_seconds = Seconds(probe.run_time_ns)});
+                               .run_seconds = Seconds(probe.run_time_ns),
+                               .wanted = probe.wanted});
   }
   snapshot.counters = ledger.counters();
   snapshot.drift_repairs = context.fencer.drift_repairs();
@@ -171,6 +177,10 @@ ContainerView Observer::LookAt(const Context& context, const PodAllocation& allo
   view.cpu_seconds = Seconds(fence->bandwidth.empty() ? fence->cpu_ns : fence->bandwidth.front().usage_ns);
   view.escaped_seconds = Seconds(fence->escape_ns);
   for (size_t i = 0; i < kForeignClasses; ++i) view.foreign_seconds[i] = Seconds(fence->foreign_ns[i]);
+  if (fence->interrupts) {
+    view.irq_seconds = Seconds(fence->interrupts->hard_ns);
+    view.softirq_seconds = Seconds(fence->interrupts->soft_ns);
+  }
   if (held.cpu_isolation == Isolation::kContainer) AddThrottling(uid, container.name, view.throttling);
   return view;
 }

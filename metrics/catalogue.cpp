@@ -77,6 +77,14 @@ void ForeignByClass(const Snapshot& snapshot, Samples& samples) {
   }
 }
 
+void InterruptsByCpu(const Snapshot& snapshot, Samples& samples) {
+  for (const CpuInterruptsView& view : snapshot.totals.interrupts) {
+    const std::string cpu = std::to_string(view.cpu);
+    samples.Add(view.hard_seconds, {{"cpu", cpu}, {"kind", "hard"}});
+    samples.Add(view.soft_seconds, {{"cpu", cpu}, {"kind", "soft"}});
+  }
+}
+
 // Kinds of findings exist at 0 from the start, so that rate() and alerts work.
 constexpr std::array<std::string_view, 11> kFindingKinds = {"intrusion", "escape",     "throttling", "drift",
                                                             "unfenced",  "empty_pool", "quota",      "memory",
@@ -100,7 +108,7 @@ void ActiveFindings(const Snapshot& snapshot, Samples& samples) {
 template <typename Field>
 void PerProbe(const Snapshot& snapshot, Samples& samples, Field field) {
   for (const ProbeView& probe : snapshot.probes) {
-    samples.Add(static_cast<double>(field(probe)), {{"probe", probe.name}});
+    if (probe.wanted) samples.Add(static_cast<double>(field(probe)), {{"probe", probe.name}});
   }
 }
 
@@ -180,6 +188,9 @@ const MetricDefinition kCatalogue[] = {
      "Time that others ran on exclusive CPUs, by class of the intruder.", ForeignByClass},
     {"podfence_escaped_run_seconds_total", MetricType::Counter, "Time that fenced tasks ran outside their cpuset.",
      [](const Snapshot& s, Samples& out) { out.Add(s.totals.escaped_seconds); }},
+    {"podfence_interrupt_seconds_total", MetricType::Counter,
+     "Time that hard and soft interrupts took on a CPU while it was exclusive; only with measureInterrupts.",
+     InterruptsByCpu},
     {"podfence_exclusive_throttled_seconds_total", MetricType::Counter,
      "Time that exclusive containers were throttled by CFS, at themselves or at any ancestor.",
      [](const Snapshot& s, Samples& out) { out.Add(s.totals.throttled_seconds); }},
@@ -198,7 +209,8 @@ const MetricDefinition kCatalogue[] = {
      [](const Snapshot& s, Samples& out) { out.Add(static_cast<double>(s.commits)); }},
     {"podfence_state_commit_errors_total", MetricType::Counter, "State commits that failed; nothing was enforced.",
      [](const Snapshot& s, Samples& out) { out.Add(static_cast<double>(s.commit_errors)); }},
-    {"podfence_probe_running", MetricType::Gauge, "1 where the probe is attached on this kernel.",
+    {"podfence_probe_running", MetricType::Gauge,
+     "1 where the probe is attached on this kernel; absent where it is turned off.",
      [](const Snapshot& s, Samples& out) { PerProbe(s, out, [](const ProbeView& p) { return p.running ? 1 : 0; }); }},
     {"podfence_bpf_program_runs_total", MetricType::Counter,
      "Runs of the probe's program; 0 where the kernel does not count them (kernel.bpf_stats_enabled).",

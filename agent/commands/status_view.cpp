@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_join.h"
@@ -149,6 +150,11 @@ std::vector<Cell> Notes(const ContainerView& container) {
   if (IsExclusive(container) && !foreign.empty()) {
     notes.emplace_back(Cat("on its CPUs ran: ", absl::StrJoin(foreign, ", ")), Colour::kDim);
   }
+  if (container.irq_seconds && container.softirq_seconds) {
+    notes.emplace_back(Cat("interrupts on its CPUs: hard ", Seconds(*container.irq_seconds), ", soft ",
+                           Seconds(*container.softirq_seconds)),
+                       Colour::kDim);
+  }
   return notes;
 }
 
@@ -281,8 +287,9 @@ std::string RenderProbes(const Snapshot& now, const Terminal& terminal) {
   for (const ProbeView& probe : now.probes) {
     const std::string cost =
         probe.runs == 0 ? "-" : Cat(Fixed(probe.run_seconds / static_cast<double>(probe.runs) * 1e9, 0), " ns");
-    table.AddRow({probe.name, Cell(probe.running ? "yes" : "no", probe.running ? Colour::kGreen : Colour::kYellow),
-                  probe.detail, cost});
+    Cell runs = probe.running ? Cell("yes", Colour::kGreen) : Cell("no", Colour::kYellow);
+    if (!probe.wanted) runs = Cell("off", Colour::kDim);
+    table.AddRow({probe.name, std::move(runs), probe.detail, cost});
   }
   return table.Render(terminal);
 }

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,6 +46,8 @@ struct ContainerView {
   std::vector<ThrottlingView> throttling;                 // itself first, then every ancestor up to the root
   std::array<double, kForeignClasses> foreign_seconds{};  // time that others ran on its exclusive CPUs
   double escaped_seconds = 0;                             // time that it ran outside its set
+  std::optional<double> irq_seconds;                      // hard interrupts on its exclusive CPUs; none: not measured
+  std::optional<double> softirq_seconds;                  // and soft ones, without the hard ones within
 };
 
 struct PodView {
@@ -63,9 +66,10 @@ struct RejectedView {
 struct ProbeView {
   std::string name;  // sched_switch, affinity, …
   bool running = false;
-  std::string detail;  // how it is attached, or what the kernel said against it
+  std::string detail;  // how it is attached, or what the kernel said against it, or what turns it on
   uint64_t runs = 0;   // BPF run count and time; 0 where the kernel does not count (bpf_stats_enabled)
   double run_seconds = 0;
+  bool wanted = true;  // false: off by configuration
 };
 
 // Something an operator should know; count says how often it was seen since the agent's start.
@@ -88,12 +92,20 @@ struct CollectorView {
   uint64_t errors = 0;
 };
 
+// Time that interrupts took on one CPU while it was exclusive.
+struct CpuInterruptsView {
+  int cpu = 0;
+  double hard_seconds = 0;
+  double soft_seconds = 0;
+};
+
 // What was seen of exclusive containers since the agent's start, ended ones included: never falls.
 struct PromiseTotals {
   std::array<double, kForeignClasses> foreign_seconds{};
   double escaped_seconds = 0;
   double throttled_seconds = 0;  // at themselves and at every ancestor
   uint64_t throttled_periods = 0;
+  std::vector<CpuInterruptsView> interrupts;  // of CPUs that are or were exclusive; empty where not measured
 };
 
 struct Snapshot {

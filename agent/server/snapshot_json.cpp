@@ -4,6 +4,17 @@
 #include "agent/state/state_json.h"
 #include "agent/topology/machine_json.h"
 
+// null: not known.
+template <typename T>
+struct nlohmann::adl_serializer<std::optional<T>> {
+  static void to_json(nlohmann::json& value, const std::optional<T>& known) {
+    value = known ? nlohmann::json(*known) : nlohmann::json(nullptr);
+  }
+  static void from_json(const nlohmann::json& value, std::optional<T>& known) {
+    known = value.is_null() ? std::nullopt : std::optional<T>(value.get<T>());
+  }
+};
+
 // How single values look; found by nlohmann-json through argument-dependent lookup, hence in podfence itself.
 namespace podfence {
 
@@ -86,14 +97,15 @@ void from_json(const json& value, Policy& policy) {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ThrottlingView, cgroup, limited, periods, throttled_periods, throttled_seconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ContainerView, name, kind, phase, message, restarts, assignment, cpus,
                                    effective_cpus, mems, promised_cpus, cpu_seconds, throttling, foreign_seconds,
-                                   escaped_seconds)
+                                   escaped_seconds, irq_seconds, softirq_seconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PodView, uid, containers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RejectedView, pod, source, reason, message)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeView, name, running, detail, runs, run_seconds)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeView, name, running, detail, runs, run_seconds, wanted)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FindingView, kind, pod, container, message, count, last_seen, active)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CollectorView, name, up, duration_seconds, errors)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuInterruptsView, cpu, hard_seconds, soft_seconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PromiseTotals, foreign_seconds, escaped_seconds, throttled_seconds,
-                                   throttled_periods)
+                                   throttled_periods, interrupts)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CounterGrowth, allocations, allocation_errors, assignments)
 
 json SnapshotToJson(const Snapshot& snapshot) {

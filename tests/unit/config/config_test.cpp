@@ -55,6 +55,7 @@ void ExpectSame(const Config& a, const Config& b) {
   EXPECT_EQ(a.listen_address, b.listen_address);
   EXPECT_EQ(a.fence_host, b.fence_host);
   EXPECT_EQ(a.per_pod_metrics, b.per_pod_metrics);
+  EXPECT_EQ(a.measure_interrupts, b.measure_interrupts);
   EXPECT_EQ(a.drift_sweep_interval, b.drift_sweep_interval);
   EXPECT_EQ(a.log_level, b.log_level);
 }

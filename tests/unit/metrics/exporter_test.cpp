@@ -56,6 +56,7 @@ Snapshot OnePod(bool per_pod) {
   snapshot.findings = {{.kind = "drift", .pod = "", .container = "", .message = "m", .active = true}};
   snapshot.finding_totals = {{"drift", 3}};
   snapshot.totals.foreign_seconds = {0, 0.5, 0, 0, 2};
+  snapshot.totals.interrupts = {{.cpu = 2, .hard_seconds = 0.25, .soft_seconds = 0.5}};
   snapshot.counters.Allocations(Resource::kCpu, Source::kNode) = 2;
   snapshot.counters.Assignments(Resource::kMemory, Assignment::kPodShared) = 3;
   return snapshot;
@@ -96,6 +97,14 @@ TEST(ExporterTest, TheReferenceCountersExistAtZeroFromTheStart) {
 TEST(ExporterTest, SeriesOfSingleContainersOnlyWhereAskedFor) {
   EXPECT_THAT(Render(OnePod(false)), Not(HasSubstr("podfence_container_")));
   EXPECT_THAT(Render(OnePod(true)), HasSubstr("podfence_container_cpu_seconds_total{namespace=\"default\",pod=\"db\""));
+}
+
+TEST(ExporterTest, AProbeThatIsTurnedOffIsNotOneThatTheKernelRefuses) {
+  Snapshot snapshot = OnePod(false);
+  snapshot.probes.push_back({.name = "refused", .running = false, .detail = "Operation not permitted"});
+  snapshot.probes.push_back({.name = "interrupts", .detail = "off: measureInterrupts", .wanted = false});
+  EXPECT_THAT(Render(snapshot), HasSubstr("podfence_probe_running{probe=\"refused\"} 0\n"));
+  EXPECT_THAT(Render(snapshot), Not(HasSubstr("probe=\"interrupts\"")));
 }
 
 TEST(ExporterTest, EveryCpuIsInOnePool) {

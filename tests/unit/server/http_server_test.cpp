@@ -46,6 +46,7 @@ Snapshot FullSnapshot() {
       {.cgroup = "podfence", .limited = true, .periods = 2, .throttled_periods = 1, .throttled_seconds = 0.5}};
   container.foreign_seconds = {1, 2, 3, 4, 5};
   container.escaped_seconds = 0.25;
+  container.irq_seconds = 0.5;
   snapshot.pods = {{.uid = "u", .containers = {container}}};
   snapshot.rejected = {{.pod = "default/x", .source = "x.yaml", .reason = "Invalid", .message = "m"}};
   snapshot.probes = {{.name = "sched_switch", .running = true, .detail = "d", .runs = 7, .run_seconds = 0.5}};
@@ -58,6 +59,7 @@ Snapshot FullSnapshot() {
                         .active = true}};
   snapshot.collectors = {{.name = "kernel", .up = true, .duration_seconds = 0.1, .errors = 4}};
   snapshot.totals.foreign_seconds = {5, 4, 3, 2, 1};
+  snapshot.totals.interrupts = {{.cpu = 1, .hard_seconds = 0.5, .soft_seconds = 0.25}};
   snapshot.finding_totals = {{"drift", 2}};
   snapshot.counters.Allocations(Resource::kCpu, Source::kPod) = 5;
   snapshot.decisions = {2, 1};
@@ -70,6 +72,9 @@ TEST(SnapshotJsonTest, EveryFieldComesBack) {
   ASSERT_TRUE(back.ok()) << back.status();
   EXPECT_EQ(SnapshotToJson(*back), json);
   EXPECT_EQ(back->pods[0].containers[0].foreign_seconds[4], 5);
+  EXPECT_EQ(back->pods[0].containers[0].irq_seconds, 0.5);
+  EXPECT_EQ(back->pods[0].containers[0].softirq_seconds, std::nullopt) << "not measured is null, and not 0";
+  EXPECT_EQ(back->totals.interrupts.at(0).soft_seconds, 0.25);
   EXPECT_EQ(back->policy.reserved_memory[0].limits.at("memory").ToString(), "1Gi");
 }
 
