@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "agent/cgroup/control.h"
 #include "agent/core/text.h"
+#include "agent/enforcer/judge.h"
 #include "agent/enforcer/pass.h"
 #include "agent/enforcer/tree.h"
 
@@ -67,7 +68,6 @@ struct Enforcer::Impl {
   absl::StatusOr<Cgroup> ParentOf(const Plan& plan, const Fence& fence, const WholeSets& whole);
   absl::Status RemoveLenders(const Plan& plan, const Fence& owner, const Cgroup& parent);
   absl::Status PassControllersOn(const Plan& plan, EnforceReport& report) const;
-  void CheckQuotaAbove(const Plan& plan, EnforceReport& report) const;
 };
 
 // An own cgroup that holds others: made, fenced, controllers passed on.
@@ -121,9 +121,9 @@ absl::Status Enforcer::Impl::CheckNobodyShares(const Plan& plan, const Fence& fe
     if (!foreign.empty()) return shared_by(node.cgroup.path(), foreign);
   }
   if (!host) return absl::OkStatus();
-  const absl::StatusOr<std::optional<std::string>> user = host->UserOf(closed);
-  if (!user.ok()) return user.status();
-  return *user ? shared_by(**user, closed) : absl::OkStatus();
+  const absl::StatusOr<std::vector<HostUser>> users = FindHostUsers(root, own_name, closed);
+  if (!users.ok()) return users.status();
+  return users->empty() ? absl::OkStatus() : shared_by(users->front().path, users->front().effective & closed);
 }
 
 // Where someone switched a controller off below us, its files are gone and the processes run unfenced: it is switched
@@ -146,32 +146,21 @@ absl::Status Enforcer::Impl::PassControllersOn(const Plan& plan, EnforceReport& 
   return absl::OkStatus();
 }
 
-void Enforcer::Impl::CheckQuotaAbove(const Plan& plan, EnforceReport& report) const {
-  if (plan.exclusive.empty()) return;
-  const absl::StatusOr<CpuMax> quota = ReadCpuMax(root);  // the hierarchy's true root has no such file
-  if (!quota.ok() || !quota->quota_us) return;
-  report.findings.push_back(MakeFinding(FindingKind::kQuotaAbove, nullptr, root.path(),
-                                        {kCpuMax, CpuMax{}.ToString(), quota->ToString()},
-                                        "it throttles exclusive containers; whoever set it must lift it"));
-}
-
 absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool sweep) {
   if (absl::Status status = CheckPrepared(); !status.ok()) return status;
   const Plan plan = MakePlan(state, context);
   const absl::StatusOr<WholeSets> whole = ReadWhole(root, own_name);
   if (!whole.ok()) return whole.status();
   EnforceReport report;
+  report.findings = PlanFindings(plan, root, own_name);
   if (absl::Status status = PassControllersOn(plan, report); !status.ok()) return status;
   absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*own, plan);
   if (!nodes.ok()) return nodes.status();
   report.shared = plan.shared;
   report.host = plan.host;
-  for (Finding finding : plan.findings) {
-    if (!finding.path.empty()) finding.path = Cat(own->path(), "/", finding.path);
-    report.findings.push_back(std::move(finding));
-  }
+  std::vector<Unseen> unseen;  // an inspection tells of it; here it is no reason to stop
   // Before a repair of cpuset.mems lets the kernel bring it back.
-  if (sweep) std::ranges::move(FindMemoryOutside(*nodes), std::back_inserter(report.findings));
+  if (sweep) std::ranges::move(FindMemoryOutside(*nodes, unseen), std::back_inserter(report.findings));
   Pass pass(plan, *whole, *std::move(nodes), report);
   pass.FindDrift(left);
   pass.Vacate();
@@ -183,7 +172,8 @@ absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool s
   pass.Grow();
   if (host && host->applied() != plan.host) host->Apply(plan.host, false, report.findings);
   left = pass.Left();
-  CheckQuotaAbove(plan, report);
+  absl::StatusOr<std::optional<Finding>> quota = FindQuotaAbove(root, plan);
+  if (quota.ok() && *quota) report.findings.push_back(**std::move(quota));
   return report;
 }
 

@@ -37,4 +37,11 @@ struct Finding {
   friend bool operator==(const Finding&, const Finding&) = default;
 };
 
+// What could not be looked at, and why: whether it is as it should be is not known then.
+struct Unseen {
+  std::string what;
+  std::string reason;
+  friend bool operator==(const Unseen&, const Unseen&) = default;
+};
+
 }  // namespace podfence

@@ -44,6 +44,21 @@ Finding Drifted(const std::string& path, std::string_view file, const CpuSet& ex
   return finding;
 }
 
+std::string MaskPath(const HostFenceOptions& options) {
+  return Cat(options.sys_root, "/devices/virtual/workqueue/cpumask");
+}
+
+absl::StatusOr<CpuSet> ReadMask(const HostFenceOptions& options) {
+  const absl::StatusOr<std::string> text = ReadSmallFile(MaskPath(options));
+  if (!text.ok()) return text.status();
+  return ParseHexMask(*text);
+}
+
+// A kernel thread that is bound, by flag or by an affinity of one CPU, has its work there.
+bool IsBoundThread(const TaskStat& stat, const CpuSet& affinity) {
+  return stat.IsKernelThread() && (stat.IsBound() || affinity.size() == 1);
+}
+
 }  // namespace
 
 absl::StatusOr<HostFence> HostFence::Create(HostFenceOptions options, Cgroup root, std::string own) {
@@ -71,13 +86,6 @@ absl::StatusOr<HostFence> HostFence::Create(HostFenceOptions options, Cgroup roo
 }
 
 std::string HostFence::RecordPath() const { return Cat(options_.state_dir, "/host-fence"); }
-std::string HostFence::MaskPath() const { return Cat(options_.sys_root, "/devices/virtual/workqueue/cpumask"); }
-
-absl::StatusOr<CpuSet> HostFence::ReadMask() const {
-  const absl::StatusOr<std::string> text = ReadSmallFile(MaskPath());
-  if (!text.ok()) return text.status();
-  return ParseHexMask(*text);
-}
 
 absl::Status HostFence::Save() { return ReplaceFile(RecordPath(), record_.ToText(boot_id_)); }
 
@@ -112,9 +120,7 @@ absl::Status HostFence::CollectTasks(const CpuSet& cpus, bool all) {
     const auto known = record_.tasks.find(tid);
     if (known != record_.tasks.end() && known->second.start_time == stat->start_time) continue;
     if (known != record_.tasks.end()) record_.tasks.erase(known);  // the id is another task's now
-    // A kernel thread that is bound, by flag or by an affinity of one CPU, has its work there.
-    if (stat->IsKernelThread() && (stat->IsBound() || affinity->size() == 1)) continue;
-    if (affinity->IsSubsetOf(cpus)) continue;
+    if (IsBoundThread(*stat, *affinity) || affinity->IsSubsetOf(cpus)) continue;
     record_.tasks[tid] = {stat->start_time, *affinity};
     tasks_stale_ = true;
   }
@@ -172,7 +178,7 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
     grown |= record_.cgroups.try_emplace(host.cgroup.id(), HostRecord::Cgroup{name, host.now}).second;
   }
   const size_t gone = std::erase_if(record_.cgroups, [&](const auto& entry) { return !present.contains(entry.first); });
-  const absl::StatusOr<CpuSet> mask = ReadMask();
+  const absl::StatusOr<CpuSet> mask = ReadMask(options_);
   if (mask.ok() && !record_.workqueues) {
     record_.workqueues = *mask;
     grown = true;
@@ -200,28 +206,14 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
     if (!status.ok()) findings.push_back(NotFenced(host.cgroup.path(), kCpusetCpus, wanted, status));
   }
   if (!mask.ok()) {
-    findings.push_back(NotFenced(MaskPath(), "", cpus, mask.status()));
+    findings.push_back(NotFenced(MaskPath(options_), "", cpus, mask.status()));
   } else if (const CpuSet wanted = Wanted(*record_.workqueues, limit); *mask != wanted) {
-    const absl::Status status = WriteExistingFile(MaskPath(), ToHexMask(wanted));
-    if (!status.ok()) findings.push_back(NotFenced(MaskPath(), "", wanted, status));
+    const absl::Status status = WriteExistingFile(MaskPath(options_), ToHexMask(wanted));
+    if (!status.ok()) findings.push_back(NotFenced(MaskPath(options_), "", wanted, status));
   }
   if (changed || tasks_stale_) ApplyTasks(limit, findings);
   applied_ = cpus;
   limit_ = limit;
-}
-
-absl::StatusOr<std::optional<std::string>> HostFence::UserOf(const CpuSet& cpus) const {
-  const absl::StatusOr<WholeSets> whole = ReadWhole(root_, own_);
-  if (!whole.ok()) return whole.status();
-  const absl::StatusOr<std::vector<HostCgroup>> cgroups = Cgroups(*whole);
-  if (!cgroups.ok()) return cgroups.status();
-  for (const HostCgroup& host : *cgroups) {
-    const absl::StatusOr<CpuSet> effective = ReadCpus(host.cgroup, kCpusetCpusEffective);
-    if (absl::IsNotFound(effective.status())) continue;
-    if (!effective.ok()) return effective.status();
-    if (effective->Intersects(cpus)) return host.cgroup.path();
-  }
-  return std::nullopt;
 }
 
 absl::Status HostFence::Release() {
@@ -244,10 +236,10 @@ absl::Status HostFence::Release() {
     note(WriteCpuset(host.cgroup, kCpusetCpus, known->second.cpus.ToString(), *whole));
   }
   if (record_.workqueues) {
-    const absl::StatusOr<CpuSet> mask = ReadMask();
+    const absl::StatusOr<CpuSet> mask = ReadMask(options_);
     note(mask.status());
     if (mask.ok() && *mask != *record_.workqueues && ours(*record_.workqueues, *mask)) {
-      note(WriteExistingFile(MaskPath(), ToHexMask(*record_.workqueues)));
+      note(WriteExistingFile(MaskPath(options_), ToHexMask(*record_.workqueues)));
     }
   }
   for (const auto& [tid, task] : record_.tasks) {
@@ -262,6 +254,84 @@ absl::Status HostFence::Release() {
   seen_.clear();
   if (unlink(RecordPath().c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
   return absl::ErrnoToStatus(errno, Cat("remove ", RecordPath()));
+}
+
+absl::StatusOr<std::vector<HostUser>> FindHostUsers(const Cgroup& root, std::string_view own, const CpuSet& cpus) {
+  const absl::StatusOr<std::vector<std::string>> names = root.Children();
+  if (!names.ok()) return names.status();
+  std::vector<HostUser> users;
+  for (const std::string& name : *names) {
+    if (name == own) continue;
+    const absl::StatusOr<Cgroup> child = root.OpenChild(name);
+    absl::StatusOr<CpuSet> effective = child.ok() ? ReadCpus(*child, kCpusetCpusEffective) : child.status();
+    if (absl::IsNotFound(effective.status())) continue;  // gone, or cpuset is not enabled for it
+    if (!effective.ok()) return effective.status();
+    if (effective->Intersects(cpus)) users.push_back({child->path(), *std::move(effective)});
+  }
+  return users;
+}
+
+namespace {
+
+// The tasks of the root cgroup that may run on the CPUs, in words, with how many there are.
+absl::StatusOr<std::pair<int, std::string>> FindRootTasks(const HostFenceOptions& options, const Cgroup& root,
+                                                          const CpuSet& cpus, std::vector<Unseen>& unseen) {
+  constexpr int kNamed = 5;
+  const absl::StatusOr<std::vector<pid_t>> tids = ReadThreads(root);
+  if (!tids.ok()) return tids.status();
+  int count = 0;
+  int hidden = 0;
+  std::string named;
+  for (pid_t tid : *tids) {
+    if (tid == 0) ++hidden;
+    const absl::StatusOr<TaskStat> stat = ReadTaskStat(options.proc_root, tid);
+    const absl::StatusOr<CpuSet> affinity = GetAffinity(tid);
+    if (tid == 0 || !stat.ok() || !affinity.ok()) continue;  // hidden, or gone meanwhile
+    if (IsBoundThread(*stat, *affinity) || !affinity->Intersects(cpus)) continue;
+    if (++count > kNamed) continue;
+    absl::StatusOr<std::string> name = ReadSmallFile(Cat(options.proc_root, "/", tid, "/comm"));
+    while (name.ok() && name->ends_with('\n')) name->pop_back();
+    absl::StrAppend(&named, count == 1 ? "" : ", ", name.ok() ? *name : "", " (pid ", tid, ")");
+  }
+  if (count > kNamed) absl::StrAppend(&named, " and ", count - kNamed, " more");
+  if (hidden > 0) {
+    unseen.push_back({Cat(root.path(), "/cgroup.threads"),
+                      Cat(hidden, " tasks are of another pid namespace; look from the host's own")});
+  }
+  return std::pair(count, std::move(named));
+}
+
+}  // namespace
+
+void InspectHost(const HostFenceOptions& options, const Cgroup& root, std::string_view own, const CpuSet& cpus,
+                 std::vector<Finding>& findings, std::vector<Unseen>& unseen) {
+  const std::string expected = Cat("none of the exclusive CPUs ", cpus.ToString());
+  const auto found = [&](const std::string& path, std::string_view file, std::string what, std::string_view why) {
+    findings.push_back(MakeFinding(FindingKind::kHostNotFenced, nullptr, path, {file, expected, std::move(what)}, why));
+  };
+  const auto not_seen = [&](std::string what, const absl::Status& status) {
+    unseen.push_back({std::move(what), std::string(status.message())});
+  };
+  const absl::StatusOr<std::vector<HostUser>> users = FindHostUsers(root, own, cpus);
+  if (!users.ok()) not_seen(Cat("host cgroups below ", root.path()), users.status());
+  if (users.ok()) {
+    for (const HostUser& user : *users) {
+      found(user.path, kCpusetCpusEffective, user.effective.ToString(), "what runs in it may run there");
+    }
+  }
+  const std::string mask_path = MaskPath(options);
+  const absl::StatusOr<CpuSet> mask = ReadMask(options);
+  if (!mask.ok()) not_seen(mask_path, mask.status());
+  if (mask.ok() && mask->Intersects(cpus)) {
+    const size_t slash = mask_path.rfind('/');
+    found(mask_path.substr(0, slash), std::string_view(mask_path).substr(slash + 1), mask->ToString(),
+          "work of unbound workqueues may run there");
+  }
+  const absl::StatusOr<std::pair<int, std::string>> tasks = FindRootTasks(options, root, cpus, unseen);
+  if (!tasks.ok()) not_seen(Cat(root.path(), "/cgroup.threads"), tasks.status());
+  if (tasks.ok() && tasks->first > 0) {
+    found(root.path(), "cgroup.threads", tasks->second, "tasks of the root cgroup may run there");
+  }
 }
 
 }  // namespace podfence

@@ -56,8 +56,6 @@ class HostFence {
   // Brings everything of the host to what it had before inside `cpus`, or to all of `cpus` where that is nothing;
   // empty: to what it had before. Looks at every task when cpus changed, with `sweep` at those that appeared since.
   void Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& findings);
-  // The path of a host cgroup whose effective set has any of the CPUs.
-  absl::StatusOr<std::optional<std::string>> UserOf(const CpuSet& cpus) const;
   // What Apply got last; none: it was not called yet.
   const std::optional<CpuSet>& applied() const { return applied_; }
   // Puts back what was there, except where someone else changed it since; then forgets the record.
@@ -73,8 +71,6 @@ class HostFence {
   };
   absl::StatusOr<std::vector<HostCgroup>> Cgroups(const WholeSets& whole) const;
   std::string RecordPath() const;
-  std::string MaskPath() const;
-  absl::StatusOr<CpuSet> ReadMask() const;
   absl::Status Save();
   // Adds tasks that are to be moved to the record; `all`: looks also at those seen before.
   absl::Status CollectTasks(const CpuSet& cpus, bool all);
@@ -90,5 +86,18 @@ class HostFence {
   std::set<pid_t> seen_;
   bool tasks_stale_ = false;  // some tasks are not yet where they belong
 };
+
+// A cgroup of the host and the CPUs that it may run on.
+struct HostUser {
+  std::string path;
+  CpuSet effective;
+};
+// The host's cgroups whose effective sets have any of the CPUs; root and own as in HostFence::Create.
+absl::StatusOr<std::vector<HostUser>> FindHostUsers(const Cgroup& root, std::string_view own, const CpuSet& cpus);
+
+// Finds everything of the host that may run on the CPUs (cgroups, unbound workqueues, tasks of the root cgroup), and
+// changes nothing: needs no record.
+void InspectHost(const HostFenceOptions& options, const Cgroup& root, std::string_view own, const CpuSet& cpus,
+                 std::vector<Finding>& findings, std::vector<Unseen>& unseen);
 
 }  // namespace podfence

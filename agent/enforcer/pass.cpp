@@ -1,21 +1,13 @@
 #include "agent/enforcer/pass.h"
 
-#include "agent/core/text.h"
+#include "agent/enforcer/judge.h"
 #include "agent/enforcer/order.h"
 
 namespace podfence {
 
 Pass::Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, EnforceReport& report)
     : plan_(plan), whole_(whole), nodes_(std::move(nodes)), report_(report) {
-  for (const TreeNode& node : nodes_) wanted_.push_back(WantedOf(node));
-}
-
-// A cgroup that no decision names keeps what it has, but its CPUs: it is shared like any other.
-Fence Pass::WantedOf(const TreeNode& node) const {
-  Fence wanted = node.fence != nullptr ? *node.fence : node.now;
-  if (node.fence == nullptr && !plan_.shared.empty()) wanted.cpus = plan_.shared;
-  if (node.fence == nullptr) wanted.partition = "member";
-  return wanted;
+  for (const TreeNode& node : nodes_) wanted_.push_back(WantedOf(node, plan_));
 }
 
 void Pass::FindDrift(const LeftFences& left) {
@@ -69,27 +61,18 @@ void Pass::Vacate() {
     const CpuSet& wanted = wanted_[i].cpus;
     changes.push_back({!wanted.empty() && wanted.IsSubsetOf(plan_.exclusive), Simplified(nodes_[i].now.cpus, whole_),
                        Simplified(wanted, whole_)});
-    if (nodes_[i].fence == nullptr) {
-      Finding finding = MakeFinding(FindingKind::kUnknownCgroup, nullptr, nodes_[i].cgroup.path(),
-                                    {kCpusetCpus, wanted.ToString(), nodes_[i].now.cpus.ToString()},
-                                    "processes live in a cgroup that no decision names; held where shared ones run");
-      report_.findings.push_back(std::move(finding));
+    if (std::optional<Finding> finding = FindUnknown(nodes_[i], wanted_[i])) {
+      report_.findings.push_back(*std::move(finding));
     }
   }
   CpusetOrder order = OrderCpusets(changes, whole_.cpus);
   for (const CpusetWrite& write : order.vacate) SetCpus(nodes_[write.cgroup], write.cpus);
   ReadBack();
-  // Leaves only: in a cgroup that holds others of ours no process lives, and a pod's bubble holds its owners.
   for (size_t i = 0; i < nodes_.size(); ++i) {
-    TreeNode& node = nodes_[i];
-    if (node.fence != nullptr && node.fence->role != CgroupRole::kContainer) continue;
-    const CpuSet foreign = (node.effective & plan_.exclusive) - wanted_[i].cpus;
+    const CpuSet foreign = ForeignCpus(nodes_[i], wanted_[i], plan_);
     if (foreign.empty()) continue;
     stuck_ |= foreign;
-    report_.findings.push_back(MakeFinding(
-        FindingKind::kStillShared, node.fence, node.cgroup.path(),
-        {kCpusetCpusEffective, wanted_[i].cpus.ToString(), node.effective.ToString()},
-        Cat("CPUs ", foreign.ToString(), " are another's own; until this is mended their owner does not start")));
+    report_.findings.push_back(StillShared(nodes_[i], wanted_[i], foreign));
   }
   hand_over_ = std::move(order.hand_over);
   grow_ = std::move(order.grow);
@@ -131,10 +114,7 @@ void Pass::SetPartition(TreeNode& node, const Fence& wanted) {
     if (!found.ok()) return;
     node.now.partition = *found;
     if (*found == wanted.partition) continue;
-    report_.findings.push_back(MakeFinding(FindingKind::kNoPartition, node.fence, node.cgroup.path(),
-                                           {kCpusetCpusPartition, wanted.partition, *found},
-                                           "the CPUs are the container's own, but the scheduler balances them together "
-                                           "with others and may leave one idle"));
+    report_.findings.push_back(NoPartition(node, wanted, *found));
   }
 }
 
@@ -144,11 +124,9 @@ void Pass::Grow() {
   for (const TreeNode& node : nodes_) {
     if (node.fence == nullptr) continue;
     report_.live.push_back({*node.fence, node.cgroup.path(), node.cgroup.id()});
-    const EffectiveRange expected = ExpectEffective(node.fence->role, node.now.cpus, node.now.cpus_exclusive, whole_);
-    if (node.now.cpus.empty() || node.effective.empty() || expected.Holds(node.effective)) continue;
-    report_.findings.push_back(MakeFinding(FindingKind::kNotEffective, node.fence, node.cgroup.path(),
-                                           {kCpusetCpusEffective, expected.most.ToString(), node.effective.ToString()},
-                                           "a cgroup above allows fewer CPUs, or CPUs are offline"));
+    if (std::optional<Finding> finding = FindNotEffective(node, whole_)) {
+      report_.findings.push_back(*std::move(finding));
+    }
   }
 }
 

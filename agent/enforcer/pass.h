@@ -37,7 +37,6 @@ class Pass {
   LeftFences Left() const;
 
  private:
-  Fence WantedOf(const TreeNode& node) const;
   bool Write(TreeNode& node, std::string_view file, const std::string& value);
   void SetCpus(TreeNode& node, const CpuSet& cpus);
   // Writes the files of the scheduling domain and reads back what came of it.

@@ -16,7 +16,7 @@ std::string MemoryText(const std::optional<uint64_t>& bytes) { return bytes ? Ca
 
 class Reader {
  public:
-  explicit Reader(const Plan& plan) : plan_(plan) {}
+  Reader(const Plan& plan, std::vector<Unseen>* unseen) : plan_(plan), unseen_(unseen) {}
 
   absl::Status Run(const Cgroup& own) {
     absl::StatusOr<Cgroup> top = own.Duplicate();
@@ -31,28 +31,34 @@ class Reader {
     const Fence* fence = plan_.Find(path);
     if (fence == nullptr) {
       const absl::StatusOr<bool> populated = IsPopulated(cgroup);
-      if (!populated.ok() || !*populated) return Gone(populated.status());
+      if (!populated.ok() || !*populated) return LeaveOut(cgroup.path(), populated.status());
     }
     absl::StatusOr<FenceState> state = ReadFence(cgroup);
-    if (!state.ok()) return Gone(state.status());
+    if (!state.ok()) return LeaveOut(cgroup.path(), state.status());
     nodes_.push_back({std::move(cgroup), path, fence, std::move(state->now), std::move(state->effective)});
     if (fence == nullptr || fence->role == CgroupRole::kContainer) return absl::OkStatus();
     const size_t index = nodes_.size() - 1;
     const absl::StatusOr<std::vector<std::string>> children = nodes_[index].cgroup.Children();
-    if (!children.ok()) return Gone(children.status());
+    if (!children.ok()) return LeaveOut(nodes_[index].cgroup.path(), children.status());
     for (const std::string& name : *children) {
       absl::StatusOr<Cgroup> child = nodes_[index].cgroup.OpenChild(name);
-      absl::Status status =
-          child.ok() ? Visit(std::move(*child), path.empty() ? name : Cat(path, "/", name)) : Gone(child.status());
+      absl::Status status = child.ok() ? Visit(std::move(*child), path.empty() ? name : Cat(path, "/", name))
+                                       : LeaveOut(Cat(nodes_[index].cgroup.path(), "/", name), child.status());
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
   }
 
-  // Cgroups come and go while we read: one that is gone is no error.
-  static absl::Status Gone(const absl::Status& status) { return absl::IsNotFound(status) ? absl::OkStatus() : status; }
+  // Leaves out a cgroup. They come and go while we read: one that is gone is no error.
+  absl::Status LeaveOut(const std::string& path, const absl::Status& status) {
+    if (status.ok() || absl::IsNotFound(status)) return absl::OkStatus();
+    if (unseen_ == nullptr) return status;
+    unseen_->push_back({path, std::string(status.message())});
+    return absl::OkStatus();
+  }
 
   const Plan& plan_;
+  std::vector<Unseen>* unseen_;
   std::vector<TreeNode> nodes_;
 };
 
@@ -98,8 +104,8 @@ absl::StatusOr<Cgroup> OpenBelow(const Cgroup& own, std::string_view path) {
   return cgroup;
 }
 
-absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan) {
-  Reader reader(plan);
+absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan, std::vector<Unseen>* unseen) {
+  Reader reader(plan, unseen);
   if (absl::Status status = reader.Run(own); !status.ok()) return status;
   return reader.Take();
 }
@@ -146,23 +152,6 @@ std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const Who
 EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet& partitions, const WholeSets& whole) {
   const CpuSet most = cpus & whole.cpus;
   return {role == CgroupRole::kContainer ? most : most - partitions, most};
-}
-
-std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes) {
-  std::vector<Finding> findings;
-  for (const TreeNode& node : nodes) {
-    if (node.fence == nullptr || node.fence->mems.empty()) continue;
-    const absl::StatusOr<NumaStat> stat = ReadNumaStat(node.cgroup);
-    if (!stat.ok()) continue;  // gone meanwhile
-    const uint64_t outside = stat->PagesOutside(node.fence->mems);
-    if (outside == 0) continue;
-    const std::string nodes_of = node.fence->mems.ToString();
-    findings.push_back(MakeFinding(
-        FindingKind::kMemoryOutside, node.fence, node.cgroup.path(),
-        {kMemoryNumaStat, Cat("memory on NUMA nodes ", nodes_of, " alone"), Cat(outside, " bytes elsewhere")},
-        "its memory is not where its CPUs are"));
-  }
-  return findings;
 }
 
 Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,

@@ -36,8 +36,10 @@ absl::StatusOr<Cgroup> OpenBelow(const Cgroup& own, std::string_view path);
 
 // Reads our own cgroup, the pods' and their containers', parents first. What stands below a container is the
 // container's and not looked at. Cgroups that no decision names are in it where processes live in them; cgroups that
-// vanish meanwhile are not.
-absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan);
+// vanish meanwhile are not. What cannot be read is an error; given `unseen`, it goes there with the cgroups below it,
+// and the rest is read.
+absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan,
+                                               std::vector<Unseen>* unseen = nullptr);
 
 // The own cgroup, the pods' and their groups: each must pass its controllers on, or the fences below are not there at
 // all.
@@ -68,10 +70,6 @@ struct EffectiveRange {
   }
 };
 EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet& partitions, const WholeSets& whole);
-
-// A finding for each container that has anonymous or file memory outside its NUMA nodes (memory.numa_stat): it was put
-// there while its set was another, or the kernel had none left on its own.
-std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes);
 
 // Fills in the message: "<path>/<file>: expected …, found …" and the reason.
 Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,

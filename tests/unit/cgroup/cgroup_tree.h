@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -71,6 +72,16 @@ class CgroupTree {
     return result;
   }
   void Remove(const std::string& path) { std::filesystem::remove_all(path_ / path); }
+  // Everything in it, with the time of its last change: another answer after any write, even of the same text.
+  std::map<std::string, std::string> Contents() const {
+    std::map<std::string, std::string> contents;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path_)) {
+      const std::string path = entry.path().lexically_relative(path_).string();
+      const auto changed = std::filesystem::last_write_time(entry.path()).time_since_epoch().count();
+      contents[path] = std::to_string(changed) + (entry.is_directory() ? "" : " " + Get(path));
+    }
+    return contents;
+  }
 
  private:
   static void Write(const std::filesystem::path& path, const std::string& text) {

@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "tests/unit/cgroup/cgroup_tree.h"
+#include "tests/unit/enforcer/fake_node.h"
 #include "tests/unit/enforcer/pods.h"
 
 namespace podfence {
@@ -14,35 +14,6 @@ using testing::Field;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
-
-// A machine of 24 CPUs in 2 NUMA nodes.
-Machine Node() {
-  Machine machine;
-  for (int node = 0; node < 2; ++node) {
-    NumaNode numa;
-    numa.id = node;
-    numa.memory = uint64_t{24} << 30;
-    numa.distances = {10, 21};
-    for (int cpu = node * 12; cpu < node * 12 + 12; ++cpu) numa.cores.push_back({node, std::nullopt, {cpu}});
-    machine.nodes.push_back(numa);
-  }
-  return machine;
-}
-
-// A cgroup as the kernel makes it, with its effective set showing what was written.
-TreeEntry FakeCgroup(const std::string& name, const std::string& cpus, std::vector<TreeEntry> children = {}) {
-  std::vector<TreeEntry> entries = {File("cpuset.cpus", cpus),
-                                    Link("cpuset.cpus.effective", "cpuset.cpus"),
-                                    File("cpuset.mems", ""),
-                                    File("cpu.max", "max 100000"),
-                                    File("cpu.weight", "100"),
-                                    File("memory.max", "max"),
-                                    File("cgroup.events", "populated 1"),
-                                    File("cgroup.controllers", "cpuset cpu memory"),
-                                    File("cgroup.subtree_control", "cpuset cpu memory")};
-  entries.insert(entries.end(), children.begin(), children.end());
-  return Dir(name, std::move(entries));
-}
 
 class EnforcerTest : public testing::Test {
  protected:
@@ -61,12 +32,7 @@ class EnforcerTest : public testing::Test {
     return *std::move(report);
   }
 
-  CgroupTree tree_{
-      {File("cgroup.controllers", "cpuset cpu memory"), File("cgroup.subtree_control", "cpuset cpu memory"),
-       File("cpuset.cpus.effective", "0-23"), File("cpuset.mems.effective", "0-1"),
-       FakeCgroup("podfence", "",
-                  {FakeCgroup("podml", "",
-                              {FakeCgroup("ml-training", "0-23"), FakeCgroup("service-mesh-sidecar", "0-23")})})}};
+  CgroupTree tree_{FakeNode()};
   std::optional<Enforcer> enforcer_;
 };
 

@@ -1,0 +1,50 @@
+#pragma once
+
+// A node on which ml-workload of pods.h lives, as files that behave like the kernel's where the tests need that.
+
+#include <string>
+#include <vector>
+
+#include "agent/core/machine.h"
+#include "tests/unit/cgroup/cgroup_tree.h"
+
+namespace podfence {
+
+// A machine of 24 CPUs in 2 NUMA nodes.
+inline Machine Node() {
+  Machine machine;
+  for (int node = 0; node < 2; ++node) {
+    NumaNode numa;
+    numa.id = node;
+    numa.memory = uint64_t{24} << 30;
+    numa.distances = {10, 21};
+    for (int cpu = node * 12; cpu < node * 12 + 12; ++cpu) numa.cores.push_back({node, std::nullopt, {cpu}});
+    machine.nodes.push_back(numa);
+  }
+  return machine;
+}
+
+// A cgroup as the kernel makes it, with its effective set showing what was written.
+inline TreeEntry FakeCgroup(const std::string& name, const std::string& cpus, std::vector<TreeEntry> children = {}) {
+  std::vector<TreeEntry> entries = {File("cpuset.cpus", cpus),
+                                    Link("cpuset.cpus.effective", "cpuset.cpus"),
+                                    File("cpuset.mems", ""),
+                                    File("cpu.max", "max 100000"),
+                                    File("cpu.weight", "100"),
+                                    File("memory.max", "max"),
+                                    File("cgroup.events", "populated 1"),
+                                    File("cgroup.controllers", "cpuset cpu memory"),
+                                    File("cgroup.subtree_control", "cpuset cpu memory")};
+  entries.insert(entries.end(), children.begin(), children.end());
+  return Dir(name, std::move(entries));
+}
+
+inline std::vector<TreeEntry> FakeNode() {
+  return {File("cgroup.controllers", "cpuset cpu memory"), File("cgroup.subtree_control", "cpuset cpu memory"),
+          File("cpuset.cpus.effective", "0-23"), File("cpuset.mems.effective", "0-1"),
+          FakeCgroup("podfence", "",
+                     {FakeCgroup("podml", "",
+                                 {FakeCgroup("ml-training", "0-23"), FakeCgroup("service-mesh-sidecar", "0-23")})})};
+}
+
+}  // namespace podfence
