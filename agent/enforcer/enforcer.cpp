@@ -170,7 +170,9 @@ absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool s
   }
   pass.HandOver();
   pass.Grow();
-  if (host && host->applied() != plan.host) host->Apply(plan.host, false, report.findings);
+  if (host && (host->applied() != plan.host || pass.partitioned())) {
+    host->Apply(plan.host, pass.partitioned(), report.findings);
+  }
   left = pass.Left();
   absl::StatusOr<std::optional<Finding>> quota = FindQuotaAbove(root, plan);
   if (quota.ok() && *quota) report.findings.push_back(**std::move(quota));

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 
 #include "agent/cgroup/control.h"
 #include "agent/cgroup/files.h"
@@ -110,6 +111,7 @@ absl::Status HostFence::CollectTasks(const CpuSet& cpus, bool all) {
   const absl::StatusOr<std::vector<pid_t>> tids = ReadThreads(root_);
   if (!tids.ok()) return tids.status();
   std::set<pid_t> present;
+  std::set<pid_t> again;
   for (pid_t tid : *tids) {
     if (tid == 0) continue;  // of another pid namespace
     present.insert(tid);
@@ -120,12 +122,17 @@ absl::Status HostFence::CollectTasks(const CpuSet& cpus, bool all) {
     const auto known = record_.tasks.find(tid);
     if (known != record_.tasks.end() && known->second.start_time == stat->start_time) continue;
     if (known != record_.tasks.end()) record_.tasks.erase(known);  // the id is another task's now
-    if (IsBoundThread(*stat, *affinity) || affinity->IsSubsetOf(cpus)) continue;
+    // Where its affinity alone binds it, the kernel may widen that: when a partition is made, every task of the root
+    // cgroup gets all CPUs that are left (cpuset.c update_tasks_cpumask). So it is looked at again.
+    const bool bound = IsBoundThread(*stat, *affinity);
+    if (bound && !stat->IsBound()) again.insert(tid);
+    if (bound || affinity->IsSubsetOf(cpus)) continue;
     record_.tasks[tid] = {stat->start_time, *affinity};
     tasks_stale_ = true;
   }
   std::erase_if(record_.tasks, [&](const auto& entry) { return !present.contains(entry.first); });
   seen_ = std::move(present);
+  std::erase_if(seen_, [&](pid_t tid) { return again.contains(tid); });
   return absl::OkStatus();
 }
 
@@ -291,7 +298,8 @@ absl::StatusOr<std::pair<int, std::string>> FindRootTasks(const HostFenceOptions
     if (++count > kNamed) continue;
     absl::StatusOr<std::string> name = ReadSmallFile(Cat(options.proc_root, "/", tid, "/comm"));
     while (name.ok() && name->ends_with('\n')) name->pop_back();
-    absl::StrAppend(&named, count == 1 ? "" : ", ", name.ok() ? *name : "", " (pid ", tid, ")");
+    absl::StrAppend(&named, count == 1 ? "" : ", ", name.ok() ? *name : "", " (pid ", tid, ") on ",
+                    affinity->ToString());
   }
   if (count > kNamed) absl::StrAppend(&named, " and ", count - kNamed, " more");
   if (hidden > 0) {

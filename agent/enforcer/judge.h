@@ -5,8 +5,10 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "agent/cgroup/cgroup.h"
 #include "agent/cgroup/control.h"
 #include "agent/enforcer/finding.h"

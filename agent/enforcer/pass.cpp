@@ -101,6 +101,7 @@ void Pass::SetPartition(TreeNode& node, const Fence& wanted) {
   for (const Difference& difference : Compare(wanted, node.now, whole_)) {
     if (!IsPartitionFile(difference.file)) continue;
     cpusets_written_ = true;
+    partitioned_ |= difference.file == kCpusetCpusPartition;
     // One that became invalid is dissolved first: only so do the CPUs that it lost come back to the kernel's root.
     if (difference.file == kCpusetCpusPartition && difference.found != "member" &&
         !Write(node, difference.file, "member")) {

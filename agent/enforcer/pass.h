@@ -33,6 +33,8 @@ class Pass {
   void HandOver();
   // Lets shared cgroups grow, and reads every effective set back.
   void Grow();
+  // Whether HandOver made or dissolved a partition: the kernel gives tasks of the root cgroup other CPUs then.
+  bool partitioned() const { return partitioned_; }
   // What stands in the files now.
   LeftFences Left() const;
 
@@ -49,6 +51,7 @@ class Pass {
   std::vector<TreeNode> nodes_;
   std::vector<Fence> wanted_;     // in the nodes' order
   bool cpusets_written_ = false;  // since the last ReadBack
+  bool partitioned_ = false;
   std::vector<CpusetWrite> hand_over_;
   std::vector<CpusetWrite> grow_;
   CpuSet stuck_;  // CPUs that someone still shares
