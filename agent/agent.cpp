@@ -12,12 +12,12 @@
 #include "agent/server/decision_json.h"
 #include "agent/state/adopt.h"
 #include "agent/topology/topology.h"
+#include "agent/translation.h"
 #include "metrics/exporter.h"
 
 namespace podfence {
 namespace {
 
-constexpr char kCgroupName[] = "podfence";
 constexpr absl::Duration kTimerAccuracy = absl::Seconds(1);  // so that an idle agent wakes with others
 
 double UnixNow() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
@@ -82,11 +82,7 @@ absl::Status Agent::Start() {
 
 absl::Status Agent::StartFencer() {
   const Allocator& allocator = ledger_->allocator();
-  EnforcerOptions options{.name = kCgroupName,
-                          .reserved = allocator.reserved_cpus(),
-                          .cpu_manager = allocator.policy().cpu_manager_policy != "none",
-                          .host = std::nullopt};
-  if (config_.fence_host) options.host = HostFenceOptions{.state_dir = config_.state_directory};
+  const EnforcerOptions options = EnforcerOptionsOf(config_, allocator);
   absl::StatusOr<Enforcer> enforcer = Enforcer::Create(config_.cgroup_hierarchy, allocator.machine(), options);
   if (!enforcer.ok()) return enforcer.status();
   if (absl::Status status = enforcer->Prepare(); !status.ok()) return status;
@@ -94,7 +90,7 @@ absl::Status Agent::StartFencer() {
       Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_interrupts = config_.measure_interrupts});
   if (!verifier.ok()) return verifier.status();
   fencer_ = std::make_unique<Fencer>(*std::move(enforcer), *std::move(verifier), WriteWatch::Create(),
-                                     config_.cgroup_hierarchy, kCgroupName,
+                                     config_.cgroup_hierarchy, options.name,
                                      [this](FindingView finding) { NoteFinding(std::move(finding)); });
   for (const Probe& probe : fencer_->Probes().probes) {
     if (probe.attached) {

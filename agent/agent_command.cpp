@@ -17,27 +17,21 @@ namespace {
 
 // What the command line says; each given flag wins over the file.
 struct Flags {
-  PolicyFlags policy;
+  NodeFlags node;
   std::optional<std::string> manifests;
-  std::optional<std::string> state_dir;
   std::optional<std::string> log_dir;
-  std::optional<std::string> cgroup_hierarchy;
   std::optional<std::string> listen;
   std::optional<std::string> log_level;
-  std::optional<bool> fence_host;
   std::optional<bool> per_pod_metrics;
   std::optional<bool> measure_interrupts;
 };
 
 absl::StatusOr<Config> Configure(const Flags& flags) {
-  absl::StatusOr<Config> config = ConfigFromFlags(flags.policy);
+  absl::StatusOr<Config> config = ConfigFromFlags(flags.node);
   if (!config.ok()) return config.status();
   Override(flags.manifests, config->static_pod_path);
-  Override(flags.state_dir, config->state_directory);
   Override(flags.log_dir, config->pod_logs_dir);
-  Override(flags.cgroup_hierarchy, config->cgroup_hierarchy);
   Override(flags.log_level, config->log_level);
-  Override(flags.fence_host, config->fence_host);
   Override(flags.per_pod_metrics, config->per_pod_metrics);
   Override(flags.measure_interrupts, config->measure_interrupts);
   if (flags.listen) {
@@ -70,19 +64,12 @@ void Run(const Flags& flags, Invocation& invocation) {
 void AddAgentCommand(CLI::App& app, Invocation& invocation) {
   CLI::App* agent = app.add_subcommand("agent", "Decide, fence, run, verify and export the pods of a directory");
   auto flags = std::make_shared<Flags>();
-  AddPolicyFlags(*agent, flags->policy);
+  AddNodeFlags(*agent, flags->node);
   agent->add_option("--manifests", flags->manifests, "Directory of Pod manifests (staticPodPath)")->type_name("DIR");
-  agent->add_option("--state-dir", flags->state_dir, "Checkpoint, lock and records (stateDirectory)")->type_name("DIR");
   agent->add_option("--log-dir", flags->log_dir, "Containers' output (podLogsDir)")->type_name("DIR");
   agent->add_option("--listen", flags->listen, "Address of /metrics, /api and the page (listenAddress)")
       ->type_name("HOST:PORT");
-  agent->add_option("--cgroup-hierarchy", flags->cgroup_hierarchy, "Where cgroup v2 is mounted")->type_name("DIR");
-  // Callbacks, since CLI11 gives an optional flag that was not named the value false.
-  agent->add_flag_callback(
-      "--fence-host", [flags] { flags->fence_host = true; },
-      "Keep the host's own processes off exclusive CPUs (fenceHost)");
-  agent->add_flag_callback(
-      "--no-fence-host", [flags] { flags->fence_host = false; }, "Leave the host's own processes where they are");
+  // A callback, since CLI11 gives an optional flag that was not named the value false.
   agent->add_flag_callback(
       "--per-pod-metrics", [flags] { flags->per_pod_metrics = true; },
       "Export series of single containers (perPodMetrics)");

@@ -2,40 +2,9 @@
 
 #include "absl/time/time.h"
 #include "agent/core/text.h"
+#include "agent/translation.h"
 
 namespace podfence {
-namespace {
-
-std::string PodName(const NodeState& state, const std::string& uid) {
-  const auto pod = state.pods.find(uid);
-  return pod == state.pods.end() ? uid : pod->second.pod->FullName();
-}
-
-// The enforcer's kinds in the words that metrics and alerts use: few, and each something to act on.
-std::string_view KindOf(FindingKind kind) {
-  switch (kind) {
-    case FindingKind::kEmptyNodePool: return "empty_pool";
-    case FindingKind::kNoQuotaLeft:
-    case FindingKind::kQuotaAbove: return "quota";
-    case FindingKind::kDrift:
-    case FindingKind::kUnknownCgroup: return "drift";
-    case FindingKind::kMemoryOutside: return "memory";
-    case FindingKind::kNoPartition: return "partition";
-    case FindingKind::kStillShared:
-    case FindingKind::kNotEffective:
-    case FindingKind::kHostNotFenced:
-    case FindingKind::kWriteFailed: return "unfenced";
-  }
-  return "unfenced";
-}
-
-FenceKind ExpectedKind(const Fence& fence) {
-  if (fence.role != CgroupRole::kContainer || fence.cpus.empty()) return FenceKind::kPods;
-  return fence.exclusive ? FenceKind::kExclusive : FenceKind::kShared;
-}
-
-}  // namespace
-
 Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> writes,
                std::string cgroup_root, std::string name, FindingSink sink)
     : enforcer_(std::move(enforcer)),
@@ -76,7 +45,7 @@ absl::Status Fencer::Take(const NodeState& state, absl::StatusOr<EnforceReport> 
   last_repairs_ = 0;
   for (const Finding& finding : report->findings) {
     if (finding.repaired) ++last_repairs_;
-    sink_({.kind = std::string(KindOf(finding.kind)),
+    sink_({.kind = std::string(FindingWord(finding.kind)),
            .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
            .container = finding.container,
            .message = finding.message});
@@ -105,14 +74,7 @@ absl::Status Fencer::Expect() {
   for (const LiveFence& live : live_) {
     const Fence& fence = live.fence;
     if (fence.role == CgroupRole::kContainer && !alive_.contains({fence.uid, fence.container})) continue;
-    std::string path = live.path.substr(cgroup_root_.size());
-    path.erase(0, path.find_first_not_of('/'));
-    expectations.fences.push_back({.cgroup = std::move(path),
-                                   .cgroup_id = live.id,
-                                   .kind = ExpectedKind(fence),
-                                   .cpus = ExpectedKind(fence) == FenceKind::kPods ? CpuSet() : fence.cpus,
-                                   .pod = fence.uid,
-                                   .container = fence.container});
+    expectations.fences.push_back(ExpectationOf(live, cgroup_root_));
   }
   absl::Status status = verifier_->Expect(expectations);
   if (!status.ok()) ++errors_;

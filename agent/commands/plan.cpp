@@ -20,7 +20,6 @@
 #include "agent/server/decision_json.h"
 #include "agent/state/adopt.h"
 #include "agent/state/store.h"
-#include "agent/topology/topology.h"
 
 namespace podfence {
 namespace {
@@ -45,11 +44,7 @@ struct Plan {
 absl::StatusOr<Allocator> MakeAllocator(const PlanFlags& flags) {
   const absl::StatusOr<Config> config = ConfigFromFlags(flags.policy);
   if (!config.ok()) return config.status();
-  absl::StatusOr<Machine> machine = LoadMachine(config->machine);
-  if (!machine.ok()) return machine.status();
-  absl::StatusOr<Policy> policy = ComposePolicy(*config, *machine);
-  if (!policy.ok()) return policy.status();
-  return Allocator::Create(*std::move(machine), *std::move(policy));
+  return AllocatorFor(*config);
 }
 
 // The node as it is: without pods, or as a checkpoint has it.

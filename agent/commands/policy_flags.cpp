@@ -1,5 +1,9 @@
 #include "agent/commands/policy_flags.h"
 
+#include <utility>
+
+#include "agent/topology/topology.h"
+
 namespace podfence {
 
 void AddPolicyFlags(CLI::App& command, PolicyFlags& flags) {
@@ -18,6 +22,18 @@ void AddPolicyFlags(CLI::App& command, PolicyFlags& flags) {
       ->type_name("LIST");
 }
 
+void AddNodeFlags(CLI::App& command, NodeFlags& flags) {
+  AddPolicyFlags(command, flags.policy);
+  command.add_option("--state-dir", flags.state_dir, "Checkpoint, lock and records (stateDirectory)")->type_name("DIR");
+  command.add_option("--cgroup-hierarchy", flags.cgroup_hierarchy, "Where cgroup v2 is mounted")->type_name("DIR");
+  // Callbacks, since CLI11 gives an optional flag that was not named the value false.
+  command.add_flag_callback(
+      "--fence-host", [&flags] { flags.fence_host = true; },
+      "Keep the host's own processes off exclusive CPUs (fenceHost)");
+  command.add_flag_callback(
+      "--no-fence-host", [&flags] { flags.fence_host = false; }, "Leave the host's own processes where they are");
+}
+
 absl::StatusOr<Config> ConfigFromFlags(const PolicyFlags& flags) {
   absl::StatusOr<Config> config = flags.config_file.empty() ? Config() : LoadConfigFile(flags.config_file);
   if (!config.ok()) return config.status();
@@ -28,6 +44,23 @@ absl::StatusOr<Config> ConfigFromFlags(const PolicyFlags& flags) {
   Override(flags.topology_scope, config->policy.topology_manager_scope);
   Override(flags.reserved_cpus, config->policy.reserved_system_cpus);
   return config;
+}
+
+absl::StatusOr<Config> ConfigFromFlags(const NodeFlags& flags) {
+  absl::StatusOr<Config> config = ConfigFromFlags(flags.policy);
+  if (!config.ok()) return config.status();
+  Override(flags.state_dir, config->state_directory);
+  Override(flags.cgroup_hierarchy, config->cgroup_hierarchy);
+  Override(flags.fence_host, config->fence_host);
+  return config;
+}
+
+absl::StatusOr<Allocator> AllocatorFor(const Config& config) {
+  absl::StatusOr<Machine> machine = LoadMachine(config.machine);
+  if (!machine.ok()) return machine.status();
+  absl::StatusOr<Policy> policy = ComposePolicy(config, *machine);
+  if (!policy.ok()) return policy.status();
+  return Allocator::Create(*std::move(machine), *std::move(policy));
 }
 
 }  // namespace podfence

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "agent/allocator/allocator.h"
 #include "agent/config/config.h"
 
 namespace podfence {
@@ -20,6 +21,14 @@ struct PolicyFlags {
   std::optional<std::string> reserved_cpus;
 };
 
+// Of the agent, for every command that looks at what an agent does on this node: named alike, they mean the same.
+struct NodeFlags {
+  PolicyFlags policy;
+  std::optional<std::string> state_dir;
+  std::optional<std::string> cgroup_hierarchy;
+  std::optional<bool> fence_host;
+};
+
 template <typename Value>
 void Override(const std::optional<Value>& flag, Value& value) {
   if (flag) value = *flag;
@@ -27,9 +36,14 @@ void Override(const std::optional<Value>& flag, Value& value) {
 
 // Adds the flags to a command; flags must outlive it.
 void AddPolicyFlags(CLI::App& command, PolicyFlags& flags);
+void AddNodeFlags(CLI::App& command, NodeFlags& flags);
 
 // The configuration of the file, or the default one, under the flags. Errors are LoadConfigFile's; what is wrong with
 // a flag's value is the allocator's to say (Allocator::Create).
 absl::StatusOr<Config> ConfigFromFlags(const PolicyFlags& flags);
+absl::StatusOr<Config> ConfigFromFlags(const NodeFlags& flags);
+
+// Who decides under a configuration: on its machine, by its policy. Errors name what is wrong with either.
+absl::StatusOr<Allocator> AllocatorFor(const Config& config);
 
 }  // namespace podfence

@@ -158,12 +158,6 @@ std::vector<Cell> Notes(const ContainerView& container) {
   return notes;
 }
 
-// A section under its heading; nothing where the section is empty.
-void AddSection(std::string& text, std::string_view heading, const std::string& section, const Terminal& terminal) {
-  if (section.empty()) return;
-  absl::StrAppend(&text, "\n", Paint(heading, Colour::kBold, terminal), "\n", section);
-}
-
 }  // namespace
 
 std::string RenderHeadline(const Snapshot& now, const Terminal& terminal) {

@@ -200,6 +200,11 @@ std::string Table::Render(const Terminal& terminal) const {
   return result;
 }
 
+void AddSection(std::string& text, std::string_view heading, const std::string& section, const Terminal& terminal) {
+  if (section.empty()) return;
+  absl::StrAppend(&text, "\n", Paint(heading, Colour::kBold, terminal), "\n", section);
+}
+
 std::string FormatBytes(uint64_t bytes) {
   static constexpr std::array<const char*, 7> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   size_t unit = 0;

@@ -62,6 +62,9 @@ class Table {
   std::vector<std::vector<Cell>> rows_;  // a group's title is a row of one cell
 };
 
+// A section under its heading; nothing where the section is empty.
+void AddSection(std::string& text, std::string_view heading, const std::string& section, const Terminal& terminal);
+
 // "24.0 GiB", "512 MiB", "17 B": three figures or so, binary units.
 std::string FormatBytes(uint64_t bytes);
 

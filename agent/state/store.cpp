@@ -134,7 +134,7 @@ absl::StatusOr<StateStore> StateStore::Open(std::string directory) {
 
 absl::StatusOr<LoadedState> StateStore::Load() {
   LoadedState loaded;
-  const std::string path = directory_ + "/" + kFile;
+  const std::string path = CheckpointPath(directory_);
   absl::StatusOr<std::string> text = ReadFile(directory_fd_, kFile, path);
   if (absl::IsNotFound(text.status())) return loaded;
   if (!text.ok()) return text.status();
@@ -166,6 +166,8 @@ absl::Status StateStore::Commit(const NodeState& state) {
   if (fsync(directory_fd_) != 0) return SystemError("fsync", directory_);
   return absl::OkStatus();
 }
+
+std::string CheckpointPath(const std::string& directory) { return Cat(directory, "/", kFile); }
 
 absl::StatusOr<NodeState> ReadCheckpoint(const std::string& path) {
   absl::StatusOr<std::string> text = ReadFile(AT_FDCWD, path.c_str(), path);

@@ -46,7 +46,11 @@ class StateStore {
   int lock_fd_ = -1;
 };
 
-// Reads a checkpoint file without a lock, for `podfence plan --state`. InvalidArgument says what is wrong with it.
+// Where the checkpoint of a state directory is.
+std::string CheckpointPath(const std::string& directory);
+
+// Reads a checkpoint file without a lock, for `podfence plan --state` and `podfence verify`. InvalidArgument says what
+// is wrong with it.
 absl::StatusOr<NodeState> ReadCheckpoint(const std::string& path);
 
 }  // namespace podfence
