@@ -2,6 +2,7 @@
 
 #include "agent/agent_command.h"
 #include "agent/commands/commands.h"
+#include "agent/verify_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Podfence: exclusive CPUs and memory for containers that are really exclusive.", "podfence");
@@ -11,6 +12,7 @@ int main(int argc, char** argv) {
   podfence::Invocation invocation{.out = std::cout, .err = std::cerr};
   podfence::AddAgentCommand(app, invocation);
   podfence::AddStatusCommand(app, invocation);
+  podfence::AddVerifyCommand(app, invocation);
   podfence::AddReportCommand(app, invocation);
   podfence::AddExplainCommand(app, invocation);
   podfence::AddPlanCommand(app, invocation);

@@ -154,9 +154,19 @@ void AgentTest::StartAgent(const std::string& scope) {
   ASSERT_TRUE(Await([](const Snapshot&) { return true; })) << AgentLog();
 }
 
-std::pair<int, std::string> AgentTest::RunSecondAgent(const std::string& scope) {
-  const std::string output = work_ + "/second.log";
-  const int code = ExitCode(Spawn(Arguments(scope), output));
+std::pair<int, std::string> AgentTest::RunSecondAgent(const std::string& scope) { return RunToEnd(Arguments(scope)); }
+
+std::pair<int, std::string> AgentTest::Verify(const std::vector<std::string>& flags) {
+  std::vector<std::string> arguments = {"podfence",    "verify",        "--config", work_ + "/podfence.yaml",
+                                        "--state-dir", work_ + "/state"};
+  arguments.insert(arguments.end(), flags.begin(), flags.end());
+  return RunToEnd(arguments);
+}
+
+std::pair<int, std::string> AgentTest::RunToEnd(const std::vector<std::string>& arguments) {
+  const std::string output = work_ + "/output.log";
+  fs::remove(output);
+  const int code = ExitCode(Spawn(arguments, output));
   return {code, ReadAll(output)};
 }
 

@@ -46,6 +46,8 @@ class AgentTest : public ::testing::Test {
   void StartAgent(const std::string& scope);
   // Runs another agent on the same directories to its end: exit code, and what it said.
   std::pair<int, std::string> RunSecondAgent(const std::string& scope);
+  // Runs `podfence verify` on the agent's directories to its end: exit code, and what it said.
+  std::pair<int, std::string> Verify(const std::vector<std::string>& flags);
   // Ends the agent with the signal and waits for it; the exit code, or minus the signal that ended it.
   int EndAgent(int signal);
   // Stops the agent, so that it sees nothing of what happens meanwhile, and lets it go on.
@@ -80,6 +82,7 @@ class AgentTest : public ::testing::Test {
 
  private:
   std::vector<std::string> Arguments(const std::string& scope);
+  std::pair<int, std::string> RunToEnd(const std::vector<std::string>& arguments);
   void RemovePods();
   pid_t agent_ = -1;
   std::string host_cpus_;  // of init.scope, before the agent

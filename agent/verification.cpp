@@ -1,0 +1,186 @@
+#include "agent/verification.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "agent/cgroup/control.h"
+#include "agent/core/text.h"
+#include "agent/enforcer/inspect.h"
+#include "agent/state/adopt.h"
+#include "agent/state/store.h"
+#include "agent/translation.h"
+#include "agent/verifier/verifier.h"
+
+namespace podfence {
+namespace {
+
+// An agent commits before it enforces: what it is just about to do is done by then.
+constexpr absl::Duration kSettle = absl::Seconds(1);
+// Windows that are tried until one passes in which no container came or went.
+constexpr int kWindows = 3;
+
+// What was decided and what of it lives, at one moment.
+struct Look {
+  NodeState state;
+  Inspection inspection;
+  Expectations expectations;
+};
+
+std::string WhyNoCheckpoint(const absl::Status& status) {
+  std::string message(status.message());
+  if (absl::IsNotFound(status)) {
+    return "not there: no agent has decided anything. Start `podfence agent`, or name its --state-dir";
+  }
+  if (absl::IsPermissionDenied(status)) return Cat(message, ". Run as the agent's user, root");
+  if (!absl::IsInvalidArgument(status)) return message;
+  return Cat(message, ". An agent sets it aside at its next start, and decides anew");
+}
+
+class Check {
+ public:
+  Check(const Config& config, const Allocator& allocator, absl::Duration window)
+      : config_(config), allocator_(allocator), window_(window), options_(EnforcerOptionsOf(config, allocator)) {}
+
+  Verification Run() {
+    for (int i = 0; i < kWindows; ++i) {
+      answer_ = {};
+      const std::optional<Look> look = LookSettled();
+      if (!look) return std::move(answer_);
+      TakeState(*look);
+      if (answer_.containers == 0) return std::move(answer_);  // there is nobody whom the kernel could treat amiss
+      Verification undisturbed = answer_;
+      Watch(*look);
+      const std::optional<Look> after = LookOnce();
+      if (!after || after->expectations == look->expectations) return std::move(answer_);
+      // A container that starts meanwhile is foreign to what was expected before it: nothing of that counts.
+      answer_ = std::move(undisturbed);
+    }
+    answer_.unknown.push_back({"what the kernel does", Cat("containers came or went in each of ", kWindows,
+                                                           " windows; try again, or with a shorter --window")});
+    return std::move(answer_);
+  }
+
+ private:
+  std::optional<Look> LookOnce() {
+    const std::string path = CheckpointPath(config_.state_directory);
+    absl::StatusOr<NodeState> state = ReadCheckpoint(path);
+    if (!state.ok()) {
+      answer_.unknown.push_back({path, WhyNoCheckpoint(state.status())});
+      return std::nullopt;
+    }
+    absl::StatusOr<Inspection> inspection = Inspect(*state, config_.cgroup_hierarchy, allocator_.machine(), options_);
+    if (!inspection.ok()) {
+      answer_.unknown.push_back({config_.cgroup_hierarchy, std::string(inspection.status().message())});
+      return std::nullopt;
+    }
+    Look look{*std::move(state), *std::move(inspection), {}};
+    for (const LiveFence& live : look.inspection.live) {
+      look.expectations.fences.push_back(ExpectationOf(live, config_.cgroup_hierarchy));
+    }
+    return look;
+  }
+
+  std::optional<Look> LookSettled() {
+    std::optional<Look> look = LookOnce();
+    if (!look || look->inspection.findings.empty()) return look;
+    absl::SleepFor(kSettle);
+    return LookOnce();
+  }
+
+  void TakeState(const Look& look) {
+    for (const Finding& finding : look.inspection.findings) {
+      answer_.findings.push_back({std::string(FindingWord(finding.kind)), Name(look, finding.pod), finding.container,
+                                  finding.path, finding.file, finding.expected, finding.found, finding.message});
+    }
+    const AdoptedState adopted =
+        AdoptState(look.state, allocator_.InitialState(), allocator_.machine(), allocator_.reserved_cpus());
+    for (const std::string& misfit : adopted.misfits) {
+      answer_.findings.push_back({.kind = "misfit", .message = misfit});
+    }
+    answer_.unknown = look.inspection.unseen;
+    for (const Fence& fence : look.inspection.idle) {
+      answer_.not_running.push_back({Name(look, fence.uid), fence.container});
+    }
+    for (const LiveFence& live : look.inspection.live) {
+      if (live.fence.role == CgroupRole::kContainer) ++answer_.containers;
+    }
+  }
+
+  // Lets the probes look for one window. A verifier of its own: what another window counted is not this one's.
+  void Watch(const Look& look) {
+    const auto unknown = [&](std::string what, const absl::Status& status) {
+      answer_.unknown.push_back({std::move(what), std::string(status.message())});
+    };
+    const absl::StatusOr<std::unique_ptr<Verifier>> verifier =
+        Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_wait = false});
+    if (!verifier.ok()) return unknown("the kernel's probes", verifier.status());
+    for (const Probe& probe : (*verifier)->Probes().probes) {
+      if (!probe.attached) answer_.unknown.push_back({Cat(probe.what, " (", probe.name, ")"), probe.reason});
+    }
+    if (absl::Status status = (*verifier)->Expect(look.expectations); !status.ok()) {
+      return unknown("what the kernel does", status);
+    }
+    if (window_ > absl::ZeroDuration()) absl::SleepFor(window_);
+    // Unavailable is the probe's reason once more.
+    if (absl::Status status = (*verifier)->Sweep(); !status.ok() && !absl::IsUnavailable(status)) {
+      unknown("affinities of tasks", status);
+    }
+    const absl::StatusOr<Observation> seen = (*verifier)->Read();
+    if (!seen.ok()) return unknown("throttling and run time", seen.status());
+    TakeLosses(*seen);
+    for (const KernelFinding& finding : (*verifier)->Poll()) TakeFinding(look, finding);
+  }
+
+  void TakeLosses(const Observation& seen) {
+    const auto lost = [&](uint64_t count, std::string_view what) {
+      if (count > 0) answer_.unknown.push_back({"what the kernel does", Cat(count, " ", what)});
+    };
+    lost(seen.lost_findings, "findings of the probes were lost, since there were more than fit; look again");
+    lost(seen.miscounted_switches, "runs of tasks were not accounted: the kernel skipped the program");
+    lost(seen.bandwidth_mismatches, "accounts of throttling differ between cpu.stat and the scheduler");
+  }
+
+  void TakeFinding(const Look& look, const KernelFinding& finding) {
+    const std::string path = Cat(config_.cgroup_hierarchy, "/", finding.cgroup);
+    const bool quota = finding.kind == KernelFindingKind::kDrift && finding.pid == 0;
+    // The control files were held against the decision already.
+    const auto told = [&](const Verification::Fault& fault) { return fault.path == path && fault.file == kCpuMax; };
+    if (quota && std::ranges::any_of(answer_.findings, told)) return;
+    answer_.findings.push_back({.kind = std::string(KernelFindingKindName(finding.kind)),
+                                .pod = Name(look, finding.pod),
+                                .container = finding.container,
+                                .path = path,
+                                .message = finding.message});
+  }
+
+  static std::string Name(const Look& look, const std::string& uid) {
+    return uid.empty() ? "" : PodName(look.state, uid);
+  }
+
+  const Config& config_;
+  const Allocator& allocator_;
+  absl::Duration window_;
+  EnforcerOptions options_;
+  Verification answer_;
+};
+
+}  // namespace
+
+std::string_view Verification::Result() const {
+  if (!findings.empty()) return "findings";
+  return unknown.empty() ? "clean" : "unknown";
+}
+
+int Verification::ExitCode() const {
+  if (!findings.empty()) return 1;
+  return unknown.empty() ? 0 : 3;
+}
+
+Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window) {
+  return Check(config, allocator, window).Run();
+}
+
+}  // namespace podfence

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "agent/allocator/allocator.h"
+#include "agent/config/config.h"
+#include "agent/enforcer/finding.h"
+
+namespace podfence {
+
+// The answer of one check of this node. What could not be looked at is never clean.
+struct Verification {
+  // Something that is not as decided. Fields that do not apply are empty.
+  struct Fault {
+    std::string kind;      // as FindingView's
+    std::string pod = {};  // namespace/name; empty: the node
+    std::string container = {};
+    std::string path = {};  // of the cgroup, absolute
+    std::string file = {};
+    std::string expected = {};
+    std::string found = {};
+    std::string message;
+  };
+  struct NotRunning {
+    std::string pod;
+    std::string container;
+  };
+  size_t containers = 0;  // that run, and were looked at
+  std::vector<Fault> findings;
+  std::vector<Unseen> unknown;
+  std::vector<NotRunning> not_running;  // decided, but nothing of it lives
+
+  // clean, findings or unknown: a finding is one whatever else is not known.
+  std::string_view Result() const;
+  int ExitCode() const;  // 0, 1, 3
+};
+
+// Holds the checkpoint of the state directory against what the kernel says and, for as long as the window, does; 0:
+// only against what it says. Needs no agent, goes on beside one, and changes nothing.
+Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window);
+
+}  // namespace podfence
