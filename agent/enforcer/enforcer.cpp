@@ -6,7 +6,6 @@
 #include <iterator>
 #include <utility>
 
-#include "absl/strings/str_join.h"
 #include "agent/cgroup/control.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/judge.h"
@@ -132,16 +131,14 @@ absl::Status Enforcer::Impl::PassControllersOn(const Plan& plan, EnforceReport& 
   const absl::StatusOr<std::vector<Cgroup>> parents = OpenParents(*own, plan);
   if (!parents.ok()) return parents.status();
   for (const Cgroup& parent : *parents) {
-    const absl::StatusOr<std::vector<std::string>> missing = MissingControllers(parent);
-    if (absl::IsNotFound(missing.status())) continue;
-    if (!missing.ok()) return missing.status();
-    if (missing->empty()) continue;
+    absl::StatusOr<std::optional<Finding>> finding = FindControllersOff(parent);
+    if (!finding.ok()) return finding.status();
+    if (!*finding) continue;
+    ++report.writes;
     const absl::Status status = EnableControllers(parent);
-    Finding finding = MakeFinding(FindingKind::kDrift, nullptr, parent.path(),
-                                  {kSubtreeControl, "cpuset cpu memory", Cat("no ", absl::StrJoin(*missing, ", no "))},
-                                  status.ok() ? "someone switched it off; switched on again" : ToStd(status.message()));
-    finding.repaired = status.ok();
-    report.findings.push_back(std::move(finding));
+    (*finding)->repaired = status.ok();
+    (*finding)->message += status.ok() ? "; switched on again" : Cat("; ", ToStd(status.message()));
+    report.findings.push_back(**std::move(finding));
   }
   return absl::OkStatus();
 }

@@ -84,6 +84,13 @@ absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cg
     absl::StatusOr<std::vector<TreeNode>> read = ReadTree(*own, plan, &inspection.unseen);
     if (!read.ok()) return read.status();
     nodes = *std::move(read);
+    const absl::StatusOr<std::vector<Cgroup>> parents = OpenParents(*own, plan);
+    if (!parents.ok()) return parents.status();
+    for (const Cgroup& parent : *parents) {
+      absl::StatusOr<std::optional<Finding>> off = FindControllersOff(parent);
+      if (!off.ok()) return off.status();
+      if (*off) inspection.findings.push_back(**std::move(off));
+    }
   }
   for (const TreeNode& node : nodes) Judge(node, plan, *whole, inspection.findings);
   std::ranges::move(FindMemoryOutside(nodes, inspection.unseen), std::back_inserter(inspection.findings));

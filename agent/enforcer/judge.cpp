@@ -1,5 +1,6 @@
 #include "agent/enforcer/judge.h"
 
+#include "absl/strings/str_join.h"
 #include "agent/core/text.h"
 
 namespace podfence {
@@ -75,6 +76,16 @@ std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes, std::
         "its memory is not where its CPUs are"));
   }
   return findings;
+}
+
+absl::StatusOr<std::optional<Finding>> FindControllersOff(const Cgroup& parent) {
+  const absl::StatusOr<std::vector<std::string>> missing = MissingControllers(parent);
+  if (absl::IsNotFound(missing.status())) return std::nullopt;  // gone meanwhile
+  if (!missing.ok()) return missing.status();
+  if (missing->empty()) return std::nullopt;
+  return MakeFinding(FindingKind::kDrift, nullptr, parent.path(),
+                     {kSubtreeControl, "cpuset cpu memory", Cat("no ", absl::StrJoin(*missing, ", no "))},
+                     "someone switched it off, and what runs below is not fenced");
 }
 
 absl::StatusOr<std::optional<Finding>> FindQuotaAbove(const Cgroup& root, const Plan& plan) {

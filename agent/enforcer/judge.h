@@ -35,6 +35,8 @@ Finding NoPartition(const TreeNode& node, const Fence& wanted, const std::string
 // A finding for each container that has anonymous or file memory outside its NUMA nodes (memory.numa_stat): it was put
 // there while its set was another, or the kernel had none left on its own. What cannot be read goes to unseen.
 std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes, std::vector<Unseen>& unseen);
+// Where a cgroup that holds others of ours does not pass its controllers on: the fences below it are not there.
+absl::StatusOr<std::optional<Finding>> FindControllersOff(const Cgroup& parent);
 // A quota on root, where that is not the hierarchy's true root, which has none.
 absl::StatusOr<std::optional<Finding>> FindQuotaAbove(const Cgroup& root, const Plan& plan);
 
