@@ -118,7 +118,8 @@ class Check {
         Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_wait = false});
     if (!verifier.ok()) return unknown("the kernel's probes", verifier.status());
     for (const Probe& probe : (*verifier)->Probes().probes) {
-      if (probe.wanted && !probe.attached) answer_.unknown.push_back({Cat(probe.what, " (", probe.name, ")"), probe.reason});
+      if (probe.wanted && !probe.attached)
+        answer_.unknown.push_back({Cat(probe.what, " (", probe.name, ")"), probe.reason});
     }
     if (absl::Status status = (*verifier)->Expect(look.expectations); !status.ok()) {
       return unknown("what the kernel does", status);
