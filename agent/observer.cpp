@@ -79,7 +79,7 @@ Snapshot Observer::Look(const Context& context) {
   const Ledger& ledger = context.ledger;
   Snapshot snapshot;
   snapshot.version = PODFENCE_VERSION;
-  snapshot.mode = "local";
+  snapshot.mode = context.mode;
   snapshot.time = absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch());
   snapshot.started = context.started;
   snapshot.machine = ledger.allocator().machine();

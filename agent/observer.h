@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -19,6 +20,7 @@ class Observer {
  public:
   // The pod-wide and node-wide facts that the agent knows beside those three.
   struct Context {
+    std::string_view mode;
     const Ledger& ledger;
     const Runtime& runtime;
     Fencer& fencer;
