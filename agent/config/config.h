@@ -2,7 +2,7 @@
 
 // config/ reads podfence.yaml: the agent's one configuration file. Keys are KubeletConfiguration's wherever it has one
 // with that meaning, so that an operator can copy them; the rest are Podfence's own. It uses core/, and of pods/ the
-// reader of documents; it does not look at the machine, which ComposePolicy is given.
+// reader of documents; it does not look at the machine, which ComposePolicy is given, but for its name.
 
 #include <cstdint>
 #include <map>
@@ -38,8 +38,7 @@ struct Config {
   ResourceList kube_reserved;
   std::map<std::string, std::string> eviction_hard = {{"memory.available", "100Mi"}};  // an amount, or "5%"
 
-  // Where pods come from and who runs them: local | manage | audit.
-  std::string mode = "local";
+  std::string mode = "local";       // local | manage | audit
   std::string node_name = "";       // this node in Kubernetes; empty: see NodeName
   std::string pod_source = "auto";  // auto | podsapi | apiserver | kubelet
   std::string api_server = "";      // URL; empty: that of the environment

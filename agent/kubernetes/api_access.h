@@ -3,20 +3,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "agent/core/endpoint.h"
 
 namespace podfence {
-
-// An HTTP(S) server, of an URL.
-struct Endpoint {
-  bool tls = false;
-  std::string host;  // a name or an address, IPv6 without brackets
-  int port = 0;
-  std::string path = "/";
-  // "https://HOST:PORT", as errors show it.
-  std::string Origin() const;
-};
-// "http[s]://HOST[:PORT][/PATH]", IPv6 in brackets; no user, query or fragment. InvalidArgument says what is wrong.
-absl::StatusOr<Endpoint> ParseEndpoint(const std::string& url);
 
 // How to talk to a server as this node's agent.
 struct ApiAccess {
