@@ -73,8 +73,8 @@ RuntimeCallbacks LocalMode::Callbacks() {
             agent_.Complain("container end", agent_.fencer().SetAlive(uid, container, false));
           },
       .on_pod_terminal =
-          [this](const std::string& uid, PodPhase phase) {
-            spdlog::info("pod {}: {}", uid, phase == PodPhase::kSucceeded ? "succeeded" : "failed");
+          [this](const std::string& uid, PodResult phase) {
+            spdlog::info("pod {}: {}", uid, phase == PodResult::kSucceeded ? "succeeded" : "failed");
             ReleasePod(uid, /*ended=*/true);
           },
       .on_pod_stopped =

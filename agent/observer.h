@@ -33,7 +33,7 @@ class Observer {
 
  private:
   ContainerView LookAt(const Context& context, const PodAllocation& allocation, const Container& container,
-                       bool is_init, const std::vector<ContainerStatus>& statuses,
+                       bool is_init, const std::vector<ContainerRun>& statuses,
                        const absl::StatusOr<Observation>& seen);
   void AddThrottling(const std::string& uid, const std::string& container, const std::vector<ThrottlingView>& levels);
 
