@@ -19,6 +19,7 @@ std::string_view FindingWord(FindingKind kind) {
     case FindingKind::kQuotaAbove: return "quota";
     case FindingKind::kDrift:
     case FindingKind::kUnknownCgroup: return "drift";
+    case FindingKind::kCpuOffline: return "cpu_offline";
     case FindingKind::kMemoryOutside: return "memory";
     case FindingKind::kNoPartition: return "partition";
     case FindingKind::kStillShared:
@@ -50,7 +51,10 @@ EnforcerOptions EnforcerOptionsOf(const Config& config, const Allocator& allocat
   EnforcerOptions options;
   options.reserved = allocator.reserved_cpus();
   options.cpu_manager = allocator.policy().cpu_manager_policy != "none";
-  if (config.fence_host) options.host = HostFenceOptions{.state_dir = config.state_directory};
+  options.repair = config.repair_drift;
+  if (config.fence_host) {
+    options.host = HostFenceOptions{.state_dir = config.state_directory, .repair = config.repair_drift};
+  }
   return options;
 }
 

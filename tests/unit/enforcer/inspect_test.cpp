@@ -44,7 +44,7 @@ class InspectTest : public testing::Test {
 
   CgroupTree tree_{FakeNode()};
   NodeState state_ = StateOf("0,4-23", {MlWorkload()});
-  EnforcerOptions options_;
+  EnforcerOptions options_{.sys_root = tree_.path() + "/sys"};
 };
 
 TEST_F(InspectTest, WhatAnAgentLeftIsClean) {
