@@ -23,13 +23,13 @@
 namespace podfence {
 
 struct EnforcerOptions {
-  std::string name = "podfence";         // of the cgroup below the root that holds all pods
-  bool runtime_cgroups = false;          // it and the pods' cgroups are made by others, who say where (SetPlaces)
-  CpuSet reserved;                       // the system's CPUs
-  bool cpu_manager = true;               // false under cpuManagerPolicy none
-  std::optional<HostFenceOptions> host;  // none: the host stays as it is
-  std::string sys_root = "/sys";         // where it says which CPUs are online
-  bool repair = true;                    // false: what others change is reported and stays
+  std::string name = "podfence";  // of the cgroup below the root that holds all pods
+  bool runtime_cgroups = false;   // it and the pods' cgroups are made by others, who say where (SetPlaces)
+  CpuSet reserved;                // the system's CPUs
+  bool cpu_manager = true;        // false under cpuManagerPolicy none
+  std::optional<HostFenceOptions> host = std::nullopt;  // none: the host stays as it is
+  std::string sys_root = "/sys";                        // where it says which CPUs are online
+  bool repair = true;                                   // false: what others change is reported and stays
 };
 
 // A cgroup that exists, and what it is held to.
