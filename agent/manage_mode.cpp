@@ -7,6 +7,9 @@
 
 #include "agent/core/text.h"
 #include "agent/nri_answers.h"
+#ifdef PODFENCE_PODS_API
+#include "agent/podsapi/pods_api.h"
+#endif
 
 namespace podfence {
 namespace {
@@ -38,6 +41,9 @@ absl::Status ManageMode::StartPodSource(const std::string& node_name) {
   options.api_server_ca_file = config.api_server_ca_file;
   options.kubelet_pods_url = config.kubelet_pods_url;
   options.pods_api_socket = config.pods_api_socket;
+#ifdef PODFENCE_PODS_API
+  options.pods_api = MakePodsApiFeed;
+#endif
   absl::StatusOr<std::unique_ptr<PodSource>> source = PodSource::Create(
       agent_.loop(), std::move(options),
       {.on_changed = [this](const std::vector<PodChange>&) { Converge(); }, .on_synced = [this] { Converge(); }});
