@@ -73,7 +73,8 @@ void NriLink::Watch() {
   const bool wanted = !queue_.empty();
   if (wanted == writable_watched_) return;
   writable_watched_ = wanted;
-  sd_event_source_set_io_events(source_.get(), EPOLLIN | EPOLLRDHUP | (wanted ? EPOLLOUT : 0));
+  const uint32_t events = EPOLLIN | EPOLLRDHUP;
+  sd_event_source_set_io_events(source_.get(), wanted ? events | EPOLLOUT : events);
 }
 
 void NriLink::OnReady(uint32_t events) {
