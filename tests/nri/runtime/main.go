@@ -81,6 +81,9 @@ func answered[Request, Reply proto.Message](method func(context.Context, Request
 }
 
 func handle(r *adaptation.Adaptation, event, text string) error {
+	// As containerd does it: no plugin registers meanwhile, and one that does so now is waited for.
+	block := r.BlockPluginSync()
+	defer block.Unblock()
 	switch event {
 	case "RunPodSandbox":
 		relay(text, &api.RunPodSandboxRequest{}, told(r.RunPodSandbox))
@@ -146,7 +149,13 @@ func run() error {
 	flag.Parse()
 
 	adaptation.SetPluginRequestTimeout(*timeout)
+	starting := true
 	synchronize := func(ctx context.Context, call adaptation.SyncCB) error {
+		if starting { // for the plugins that a runtime launches itself; there are none
+			starting = false
+			_, err := call(ctx, nil, nil)
+			return err
+		}
 		sandboxes, containers := population(*pods, *annotation)
 		updates, err := call(ctx, sandboxes, containers)
 		if err != nil {
