@@ -228,7 +228,8 @@ void NriPlugin::Impl::OnDeadline() {
 void NriPlugin::Impl::LearnFromRefusal() {
   const NriService& service = session->service;
   const bool refused = service.runtime() && !service.accepted() && Now() - session->configured < kRefusal;
-  if (!refused || ++refusals < kRefusals) return;
+  refusals = refused ? refusals + 1 : 0;
+  if (refusals < kRefusals) return;
   refusals = 0;
   // Should the older events not be it either, the next tries are as before.
   const std::string id = NriRuntimeId(*service.runtime());
@@ -244,7 +245,8 @@ void NriPlugin::Impl::End(const absl::Status& reason) {
   if (was_registered && Now() - registered >= options.reconnect_max) delay = options.reconnect_min;
   TryAgain(why);
   ArmDeadline();
-  ended->client.Fail(why);
+  ended->client.Fail(absl::UnavailableError(
+      Cat("the NRI connection ended: ", ToStd(why.message()), "; whether it was done is not known")));
   if (was_registered && handlers.on_disconnected) handlers.on_disconnected(why);
 }
 
