@@ -104,7 +104,7 @@ absl::Status NriLink::Read() {
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
     if (got < 0) return absl::ErrnoToStatus(errno, "read from the runtime's NRI socket");
     if (got == 0) return absl::UnavailableError("the runtime closed the NRI connection");
-    const absl::Status status = on_data_(std::string_view(buffer.data(), static_cast<size_t>(got)));
+    absl::Status status = on_data_(std::string_view(buffer.data(), static_cast<size_t>(got)));
     if (!status.ok()) return status;
     taken += static_cast<size_t>(got);
   }

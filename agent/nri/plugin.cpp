@@ -35,7 +35,7 @@ bool IsIndex(std::string_view index) {
 }
 
 absl::Status Check(const NriOptions& options, const NriHandlers& handlers) {
-  const auto bad = [](std::string what) { return absl::InvalidArgumentError(Cat("NRI plugin: ", what)); };
+  const auto bad = [](const std::string& what) { return absl::InvalidArgumentError(Cat("NRI plugin: ", what)); };
   // containerd/nri pkg/api/plugin.go CheckPluginName, CheckPluginIndex.
   if (!IsName(options.name)) return bad(Cat("name \"", options.name, "\": letters, digits and _.+- are allowed"));
   if (!IsIndex(options.index)) return bad(Cat("index \"", options.index, "\": two digits are wanted"));
@@ -168,7 +168,7 @@ void NriPlugin::Impl::Register() {
 }
 
 absl::Status NriPlugin::Impl::OnData(std::string_view bytes) {
-  const absl::Status status = session->mux.Feed(bytes, [this](uint32_t stream, std::string_view part) {
+  absl::Status status = session->mux.Feed(bytes, [this](uint32_t stream, std::string_view part) {
     if (stream == kMuxPluginService) {
       return session->calls.Feed(part, [this](const TtrpcMessage& message) { return OnCall(message); });
     }
