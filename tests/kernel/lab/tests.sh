@@ -98,6 +98,7 @@ lab_tests() {
   done
   # What the agent's own tests drive: the agent itself, beside the tests.
   if [[ -x $(dirname "$1")/podfence ]]; then lab_add_program "$lab_work/layer" "$(dirname "$1")/podfence"; fi
+  # What else the tests need: a folder for the guest's root, and programs with their libraries.
   if [[ -n ${PODFENCE_LAB_LAYER:-} ]]; then cp -a "$PODFENCE_LAB_LAYER/." "$lab_work/layer/"; fi
   for program in ${PODFENCE_LAB_WITH:-}; do lab_add_program "$lab_work/layer" "$program"; done
   local boot code waiting=("${built[@]}")
@@ -120,10 +121,15 @@ lab_tests() {
   done
 }
 
-# lab_report RESULTS NAME: a result is told once, so that one of an earlier run never counts again.
+# lab_report RESULTS NAME: a result is told once, so that one of an earlier run never counts again. The file .skipped
+# says why nothing was run at all.
 lab_report() {
   [[ $# -eq 2 ]] || fail "usage: scripts/lab report RESULTS NAME"
   local results=$1 name=$2 code skipped
+  if [[ -e $results/.skipped ]]; then
+    say "$name was skipped: $(<"$results/.skipped")"
+    exit 77
+  fi
   [[ -e $results/$name.log ]] && cat "$results/$name.log"
   if [[ ! -e $results/$name.status ]]; then
     fail "$name has no result of this run: the guest ended before it, or its result was already reported"
