@@ -95,11 +95,13 @@ class ReferenceTest : public NodeTest {
 TEST_F(ReferenceTest, TheContainerScopeThrottlesTheExclusiveContainer) {
   RunPod("container");
   if (HasFatalFailure()) return;
-  const CpuSet exclusive = CpuSet::Parse(ReadCgroup(training_, "cpuset.cpus")).value_or(CpuSet());
-  const CpuSet shared = CpuSet::Parse(ReadCgroup(sidecar_, "cpuset.cpus")).value_or(CpuSet());
-  EXPECT_EQ(exclusive.size(), kExclusive) << ReadCgroup(training_, "cpuset.cpus");
-  EXPECT_GT(shared.size(), 0) << ReadCgroup(sidecar_, "cpuset.cpus");
-  EXPECT_FALSE(exclusive.Intersects(shared)) << exclusive.ToString() << " and " << shared.ToString();
+  const absl::StatusOr<CpuSet> exclusive = CpuSet::Parse(ReadCgroup(training_, "cpuset.cpus"));
+  const absl::StatusOr<CpuSet> shared = CpuSet::Parse(ReadCgroup(sidecar_, "cpuset.cpus"));
+  ASSERT_TRUE(exclusive.ok()) << exclusive.status();
+  ASSERT_TRUE(shared.ok()) << shared.status();
+  EXPECT_EQ(exclusive->size(), kExclusive) << exclusive->ToString();
+  EXPECT_FALSE(shared->empty());
+  EXPECT_FALSE(exclusive->Intersects(*shared)) << exclusive->ToString() << " and " << shared->ToString();
   EXPECT_EQ(ReadCgroup(pod_, "cpu.max"), "400000 100000");
   EXPECT_EQ(ReadCgroup(training_, "cpu.max"), "max 100000");
 
