@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# The programs of a Kubernetes node and of its control plane, built from their Go modules and kept by version: what is
-# in the cache is whole.
+# The programs of a Kubernetes node, built from their Go modules and kept by version: what is in the cache is whole.
 
 e2e=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/kernel/lab/common.sh
@@ -13,12 +12,6 @@ e2e_node=(
   containerd:github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
   containerd:github.com/containerd/containerd/v2/cmd/ctr
   kubernetes:k8s.io/kubernetes/cmd/kubelet
-)
-# These run on the host.
-e2e_control_plane=(
-  kubernetes:k8s.io/kubernetes/cmd/kube-apiserver
-  kubernetes:k8s.io/kubernetes/cmd/kube-controller-manager
-  kubernetes:k8s.io/kubernetes/cmd/kube-scheduler
 )
 
 # e2e_version MODULE: the version of Kubernetes or of containerd in its go.mod, as v1.37.2.
