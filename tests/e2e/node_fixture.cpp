@@ -64,7 +64,7 @@ void NodeTest::TearDown() {
     // The shims outlive containerd; what they hold is killed by its cgroups.
     if (fs::exists(fs::path(kCgroups) / "kubepods")) WriteAll(fs::path(kCgroups) / "kubepods/cgroup.kill", "1");
     Shell(Cat("for id in $(", Ctr("containers ls -q"), "); do ", Ctr("tasks delete -f $id; "),
-            Ctr("containers delete $id"), "; done"));
+              Ctr("containers delete $id"), "; done"));
     End("containerd", SIGTERM);
   }
   fs::remove_all("/var/lib/kubelet");
@@ -203,6 +203,12 @@ std::string NodeTest::ReadCgroup(const std::string& cgroup, const std::string& f
   std::string text = ReadAll(fs::path(kCgroups) / cgroup / file);
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;
+}
+
+bool NodeTest::WriteCgroup(const std::string& cgroup, const std::string& file, const std::string& value) {
+  std::ofstream out(fs::path(kCgroups) / cgroup / file);
+  out << value << std::flush;
+  return out.good();
 }
 
 uint64_t NodeTest::CpuStat(const std::string& cgroup, const std::string& key) {

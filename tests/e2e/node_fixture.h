@@ -47,6 +47,7 @@ class NodeTest : public ::testing::Test {
 
   // The cgroup of a container below /sys/fs/cgroup; empty where there is none.
   std::string CgroupOf(const std::string& pod, const std::string& container);
+  static bool WriteCgroup(const std::string& cgroup, const std::string& file, const std::string& value);
   static std::string ReadCgroup(const std::string& cgroup, const std::string& file);
   static uint64_t CpuStat(const std::string& cgroup, const std::string& key);
   // CPUs that the cgroup got in each of several windows; the median.
