@@ -73,9 +73,9 @@ class ReferenceTest : public NodeTest {
       got_.push_back(since(training, Now(training_)));
       pods_.push_back(since(pod, Now(pod_)));
       std::cout << "the kubelet alone: ml-training got " << got_.back().cpus << " of its " << kExclusive
-                << " exclusive CPUs, the sidecar " << since(sidecar, Now(sidecar_)).cpus << "; the pod was throttled in "
-                << pods_.back().throttled << " of " << pods_.back().periods << " periods, "
-                << pods_.back().throttled_seconds << " s\n";
+                << " exclusive CPUs, the sidecar " << since(sidecar, Now(sidecar_)).cpus
+                << "; the pod was throttled in " << pods_.back().throttled << " of " << pods_.back().periods
+                << " periods, " << pods_.back().throttled_seconds << " s\n";
     }
   }
 
