@@ -78,6 +78,26 @@ TEST(ParseWatchEvent, RefusesWhatIsNone) {
   }
 }
 
+TEST(ParseWatchEvent, DepthIsNoDanger) {
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  for (const char* type : {"ADDED", "ERROR", "DELETED", "BOOKMARK"}) {
+    const std::string line = std::string(R"({"type":")") + type +
+                             R"(","object":{"metadata":{"uid":"u","name":"n","namespace":"d"},"x":)" + deep + "}}";
+    const absl::StatusOr<WatchEvent> event = ParseWatchEvent(line);
+    ASSERT_TRUE(event.ok()) << event.status();
+    if (event->pod != nullptr) {
+      EXPECT_THAT(std::string(event->pod->error.message()), HasSubstr("nested"));
+    }
+  }
+}
+
+TEST(ParseWatchEvent, AnErrorSaysItsCodeAndMessage) {
+  const absl::StatusOr<WatchEvent> event =
+      ParseWatchEvent(R"({"type":"ERROR","object":{"kind":"Status","code":500,"message":"etcd is away"}})");
+  ASSERT_TRUE(event.ok());
+  EXPECT_EQ(event->error.message(), "watch the pods: 500: etcd is away");
+}
+
 TEST(ParseWatchEvent, ADeletedPodNeedsOnlyItsUid) {
   const absl::StatusOr<WatchEvent> event =
       ParseWatchEvent(R"({"type":"DELETED","object":{"metadata":{"uid":"u","resourceVersion":"8"}}})");
