@@ -113,8 +113,8 @@ absl::Status ApiWatch::Relist(PodSink& sink) {
     return list.status();
   }
   for (const absl::Status& status : list->unreadable) sink.Unreadable(status);
-  sink.Replace(std::move(list->pods));
   sink.Up();
+  sink.Replace(std::move(list->pods));
   version_ = list->resource_version;
   listed_ = true;
   return absl::OkStatus();
