@@ -166,9 +166,8 @@ struct NriHandlerView {
   std::string method;  // CreateContainer, …
   uint64_t calls = 0;
   uint64_t failures = 0;  // answered with an error
-  double seconds = 0;
   double longest_seconds = 0;
-  std::vector<uint64_t> log2_us;  // bucket i: below 2^i us; the last: the rest
+  Histogram seconds;
 };
 
 // How things stand with the container runtime (mode manage).

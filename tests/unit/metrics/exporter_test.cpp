@@ -63,6 +63,17 @@ Snapshot OnePod(bool per_pod) {
   snapshot.totals.shared_throttled_seconds = 0.75;
   snapshot.totals.run_queue = {{"exclusive", Histogram({0.001})}, {"pod_shared", Histogram({0.001})}};
   snapshot.finding_totals = {{"drift", 3}};
+  snapshot.nri = NriView{.connected = true,
+                         .runtime = "containerd v2.4.2",
+                         .fails_closed = true,
+                         .registrations = 2,
+                         .handlers = {{.method = "CreateContainer",
+                                       .calls = 1,
+                                       .failures = 1,
+                                       .longest_seconds = 0.02,
+                                       .seconds = Histogram({0.01, 0.1})}}};
+  snapshot.nri->handlers[0].seconds.Observe(0.02);
+  snapshot.pod_source = PodSourceView{.kind = "podsapi", .description = "", .up = true, .error = "", .failures = 4};
   snapshot.totals.foreign_seconds = {0, 0.5, 0, 0, 2};
   snapshot.totals.interrupts = {{.cpu = 2, .hard_seconds = 0.25, .soft_seconds = 0.5}};
   snapshot.counters.Allocations(Resource::kCpu, Source::kNode) = 2;
