@@ -97,7 +97,8 @@ absl::Status Agent::StartFencer() {
     if (probe.attached) {
       spdlog::info("probe {}: attached to {}", probe.name, probe.hook);
     } else if (probe.wanted) {
-      spdlog::warn("probe {}: not running: {}", probe.name, probe.reason);
+      spdlog::warn("probe {}: not running: {}; instead: {}", probe.name, probe.reason,
+                   probe.fallback.empty() ? "nothing" : probe.fallback);
     }
   }
   fencer_->AdoptLiving(ledger_->state());

@@ -1,5 +1,7 @@
 #include "agent/fencer.h"
 
+#include <sys/stat.h>
+
 #include "absl/time/time.h"
 #include "agent/core/text.h"
 #include "agent/translation.h"
@@ -43,7 +45,8 @@ absl::Status Fencer::Take(const NodeState& state, absl::StatusOr<EnforceReport> 
   Watch();
   last_writes_ = report->writes;
   last_repairs_ = 0;
-  for (const Finding& finding : report->findings) {
+  for (Finding& finding : report->findings) {
+    NameWriter(finding);
     if (finding.repaired) ++last_repairs_;
     sink_({.kind = std::string(FindingWord(finding.kind)),
            .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
@@ -52,6 +55,16 @@ absl::Status Fencer::Take(const NodeState& state, absl::StatusOr<EnforceReport> 
   }
   drift_repairs_ += static_cast<uint64_t>(last_repairs_);
   return Expect();
+}
+
+// Says who made a drift, where a probe saw the write.
+void Fencer::NameWriter(Finding& finding) {
+  struct stat info {};
+  if (finding.kind != FindingKind::kDrift || stat(finding.path.c_str(), &info) != 0) return;
+  finding.by = verifier_->WhoWrote(info.st_ino, finding.file);
+  if (!finding.by) return;
+  finding.message += Cat(" (written by ", finding.by->comm, ", pid ", finding.by->pid, ")");
+  if (finding.repaired) verifier_->ForgetWriter(info.st_ino, finding.file);
 }
 
 // Our own cgroups, and those of the host beside them: whoever widens one of these comes onto exclusive CPUs.

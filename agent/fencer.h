@@ -71,6 +71,7 @@ class Fencer {
 
  private:
   absl::Status Take(const NodeState& state, absl::StatusOr<EnforceReport> report);
+  void NameWriter(Finding& finding);
   absl::Status Expect();
   void Watch();
 

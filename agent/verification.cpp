@@ -118,7 +118,7 @@ class Check {
         Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_wait = false});
     if (!verifier.ok()) return unknown("the kernel's probes", verifier.status());
     for (const Probe& probe : (*verifier)->Probes().probes) {
-      if (probe.wanted && !probe.attached)
+      if (probe.wanted && !probe.attached && probe.fallback.empty())
         answer_.unknown.push_back({Cat(probe.what, " (", probe.name, ")"), probe.reason});
     }
     if (absl::Status status = (*verifier)->Expect(look.expectations); !status.ok()) {
@@ -140,6 +140,8 @@ class Check {
       if (count > 0) answer_.unknown.push_back({"what the kernel does", Cat(count, " ", what)});
     };
     lost(seen.lost_findings, "findings of the probes were lost, since there were more than fit; look again");
+    lost(seen.failed_helpers, "times a probe could not read or remember what it needs, since memory or a map was full");
+    lost(seen.missed_runs, "runs of probes were skipped by the kernel; look again");
     lost(seen.miscounted_switches, "runs of tasks were not accounted: the kernel skipped the program");
     lost(seen.bandwidth_mismatches, "accounts of throttling differ between cpu.stat and the scheduler");
   }

@@ -100,7 +100,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ContainerView, name, kind, phase, message, re
                                    escaped_seconds, irq_seconds, softirq_seconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PodView, uid, containers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RejectedView, pod, source, reason, message)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeView, name, running, detail, runs, run_seconds, wanted)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeView, name, running, hook, finds, reason, fallback, runs, run_seconds, wanted)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FindingView, kind, pod, container, message, count, last_seen, active)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CollectorView, name, up, duration_seconds, errors)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuInterruptsView, cpu, hard_seconds, soft_seconds)

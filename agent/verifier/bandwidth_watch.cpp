@@ -133,6 +133,12 @@ std::vector<Bandwidth> BandwidthWatch::Chain(size_t fence) const {
   return chain;
 }
 
+std::set<uint64_t> BandwidthWatch::CgroupIds() const {
+  std::set<uint64_t> ids;
+  for (const auto& [path, watched] : cgroups_) ids.insert(watched->cgroup.id());
+  return ids;
+}
+
 bool BandwidthWatch::Gone(size_t fence) const { return chains_[fence].empty() || chains_[fence].front()->gone; }
 
 }  // namespace podfence

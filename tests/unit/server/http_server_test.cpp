@@ -49,7 +49,7 @@ Snapshot FullSnapshot() {
   container.irq_seconds = 0.5;
   snapshot.pods = {{.uid = "u", .containers = {container}}};
   snapshot.rejected = {{.pod = "default/x", .source = "x.yaml", .reason = "Invalid", .message = "m"}};
-  snapshot.probes = {{.name = "sched_switch", .running = true, .detail = "d", .runs = 7, .run_seconds = 0.5}};
+  snapshot.probes = {{.name = "sched_switch", .running = true, .hook = "h", .runs = 7, .run_seconds = 0.5}};
   snapshot.findings = {{.kind = "drift",
                         .pod = "default/x",
                         .container = "main",
