@@ -8,7 +8,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile __u32 agent_tgid = 0;
 
 /* The move in progress: cgroup_attach_task runs under cgroup_mutex. */
-struct podfence_move {
+struct move_in_progress {
   __u64 generation;
   __u64 fence_id;
   __u32 slot; /* 0: of no concern */
@@ -19,7 +19,7 @@ struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, struct podfence_move);
+  __type(value, struct move_in_progress);
 } moving SEC(".maps");
 
 /* The processes that the last sweeps found in fences, by pid. Where there are more than room for them the ones longest
@@ -32,7 +32,7 @@ struct {
 } members SEC(".maps");
 
 /* The fence of a container that holds the tasks of a cgroup: its slot (0: none), and its cgroup. */
-static __noinline void container_fence(struct cgroup *cgroup, struct podfence_move *from) {
+static __noinline void container_fence(struct cgroup *cgroup, struct move_in_progress *from) {
   struct podfence_cgroup_key key = {.half = half_of(from->generation)};
   for (int level = 0; level < PODFENCE_MAX_DEPTH && cgroup; ++level) {
     key.cgroup_id = BPF_CORE_READ(cgroup, kn, id);
@@ -57,7 +57,7 @@ static __noinline bool is_below(struct cgroup *cgroup, __u64 id) {
 }
 
 static __always_inline void describe_move(struct podfence_event *event, struct task_struct *task,
-                                          struct cgroup *destination, const struct podfence_move *from) {
+                                          struct cgroup *destination, const struct move_in_progress *from) {
   describe(event, task);
   event->generation = from->generation;
   event->cgroup_id = BPF_CORE_READ(destination, kn, id);
@@ -66,7 +66,7 @@ static __always_inline void describe_move(struct podfence_event *event, struct t
 }
 
 static __always_inline void report(struct task_struct *task, struct cgroup *destination,
-                                   const struct podfence_move *from) {
+                                   const struct move_in_progress *from) {
   struct podfence_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
   if (!event) {
     count_lost_event();
@@ -81,9 +81,9 @@ static __always_inline void report(struct task_struct *task, struct cgroup *dest
 SEC("fentry/cgroup_attach_task")
 int BPF_PROG(attach_begin, struct cgroup *destination, struct task_struct *task) {
   __u32 zero = 0;
-  struct podfence_move *move = bpf_map_lookup_elem(&moving, &zero);
+  struct move_in_progress *move = bpf_map_lookup_elem(&moving, &zero);
   if (!move) return 0;
-  struct podfence_move from = {.generation = current_generation(), .tid = task->pid};
+  struct move_in_progress from = {.generation = current_generation(), .tid = task->pid};
   if (bpf_get_current_pid_tgid() >> 32 != agent_tgid) {
     container_fence(BPF_CORE_READ(task, cgroups, dfl_cgrp), &from);
     if (from.slot && is_below(destination, from.fence_id)) from.slot = 0;
@@ -96,16 +96,16 @@ int BPF_PROG(attach_begin, struct cgroup *destination, struct task_struct *task)
 SEC("fexit/cgroup_attach_task")
 int BPF_PROG(attach_end, struct cgroup *destination, struct task_struct *task, bool threadgroup, int error) {
   __u32 zero = 0;
-  struct podfence_move *move = bpf_map_lookup_elem(&moving, &zero);
+  struct move_in_progress *move = bpf_map_lookup_elem(&moving, &zero);
   if (!move || !move->slot || move->tid != (__u32)task->pid) return 0;
-  struct podfence_move from = *move;
+  struct move_in_progress from = *move;
   move->slot = 0;
   if (!error) report(task, destination, &from);
   return 0;
 }
 
 /* The fence that a process was last seen in, if it is expected still and the process is not there now. */
-static __always_inline bool has_left(struct task_struct *task, struct cgroup *now_in, struct podfence_move *from) {
+static __always_inline bool has_left(struct task_struct *task, struct cgroup *now_in, struct move_in_progress *from) {
   __u32 pid = task->pid;
   struct podfence_member *member = bpf_map_lookup_elem(&members, &pid);
   if (!member || member->start_ns != task->start_time) return false;
@@ -119,7 +119,7 @@ static __always_inline bool has_left(struct task_struct *task, struct cgroup *no
 
 SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(attached, struct cgroup *destination, const char *path, struct task_struct *task) {
-  struct podfence_move from = {.generation = current_generation(), .tid = task->pid};
+  struct move_in_progress from = {.generation = current_generation(), .tid = task->pid};
   if (!has_left(task, destination, &from)) return 0;
   if (bpf_get_current_pid_tgid() >> 32 != agent_tgid) report(task, destination, &from);
   __u32 pid = task->pid;
@@ -132,7 +132,7 @@ int move_sweep(struct bpf_iter__task *context) {
   struct task_struct *task = context->task;
   if (!task || task->flags & PF_KTHREAD || task->pid != task->tgid) return 0; /* processes move as a whole */
   struct cgroup *now_in = BPF_CORE_READ(task, cgroups, dfl_cgrp);
-  struct podfence_move from = {.generation = current_generation(), .tid = task->pid};
+  struct move_in_progress from = {.generation = current_generation(), .tid = task->pid};
   __u32 pid = task->pid;
   if (has_left(task, now_in, &from)) {
     struct podfence_event event;
@@ -141,7 +141,7 @@ int move_sweep(struct bpf_iter__task *context) {
     if (bpf_seq_write(context->meta->seq, &event, sizeof(event))) return 0;
     bpf_map_delete_elem(&members, &pid);
   }
-  struct podfence_move now = {.generation = from.generation};
+  struct move_in_progress now = {.generation = from.generation};
   container_fence(now_in, &now);
   if (!now.slot) return 0;
   struct podfence_member member = {.fence_id = now.fence_id, .start_ns = task->start_time};
