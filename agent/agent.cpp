@@ -11,6 +11,7 @@
 #include "agent/core/text.h"
 #include "agent/local_mode.h"
 #include "agent/manage_mode.h"
+#include "agent/privileges.h"
 #include "agent/server/decision_json.h"
 #include "agent/state/adopt.h"
 #include "agent/topology/topology.h"
@@ -106,6 +107,8 @@ absl::Status Agent::StartFencer() {
                    probe.fallback.empty() ? "nothing" : probe.fallback);
     }
   }
+  // Before the first fence is written, so that what enforcement lacks then is seen at once.
+  if (absl::Status status = KeepEnforcing(); !status.ok()) return status;
   fencer_->AdoptLiving(ledger_->state());
   return fencer_->Enforce(ledger_->state());
 }

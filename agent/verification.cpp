@@ -41,8 +41,12 @@ std::string WhyNoCheckpoint(const absl::Status& status) {
 
 class Check {
  public:
-  Check(const Config& config, const Allocator& allocator, absl::Duration window)
-      : config_(config), allocator_(allocator), window_(window), options_(EnforcerOptionsOf(config, allocator)) {}
+  Check(const Config& config, const Allocator& allocator, absl::Duration window, const AfterAttaching& after_attaching)
+      : config_(config),
+        allocator_(allocator),
+        window_(window),
+        after_attaching_(after_attaching),
+        options_(EnforcerOptionsOf(config, allocator)) {}
 
   Verification Run() {
     for (int i = 0; i < kWindows; ++i) {
@@ -109,41 +113,56 @@ class Check {
     }
   }
 
-  // Lets the probes look for one window. A verifier of its own: what another window counted is not this one's.
+  // Attaches the probes, once: what attaching needs may be gone after it.
+  absl::Status Attach() {
+    if (verifier_ != nullptr) return absl::OkStatus();
+    absl::StatusOr<std::unique_ptr<Verifier>> verifier =
+        Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_wait = false});
+    if (!verifier.ok()) return verifier.status();
+    verifier_ = *std::move(verifier);
+    return after_attaching_ ? after_attaching_() : absl::OkStatus();
+  }
+
+  // Lets the probes look for one window. What another window counted is not this one's.
   void Watch(const Look& look) {
     const auto unknown = [&](std::string what, const absl::Status& status) {
       answer_.unknown.push_back({std::move(what), std::string(status.message())});
     };
-    const absl::StatusOr<std::unique_ptr<Verifier>> verifier =
-        Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_wait = false});
-    if (!verifier.ok()) return unknown("the kernel's probes", verifier.status());
-    for (const Probe& probe : (*verifier)->Probes().probes) {
+    if (absl::Status status = Attach(); !status.ok()) return unknown("the kernel's probes", status);
+    absl::Status begun = verifier_->Expect({});
+    verifier_->Poll();
+    const absl::StatusOr<Observation> before = verifier_->Read();
+    begun.Update(before.status());
+    if (!begun.ok()) return unknown("what the kernel does", begun);
+    for (const Probe& probe : verifier_->Probes().probes) {
       if (probe.wanted && !probe.attached && probe.fallback.empty())
         answer_.unknown.push_back({Cat(probe.what, " (", probe.name, ")"), probe.reason});
     }
-    if (absl::Status status = (*verifier)->Expect(look.expectations); !status.ok()) {
+    if (absl::Status status = verifier_->Expect(look.expectations); !status.ok()) {
       return unknown("what the kernel does", status);
     }
     if (window_ > absl::ZeroDuration()) absl::SleepFor(window_);
     // Unavailable is the probe's reason once more.
-    if (absl::Status status = (*verifier)->Sweep(); !status.ok() && !absl::IsUnavailable(status)) {
+    if (absl::Status status = verifier_->Sweep(); !status.ok() && !absl::IsUnavailable(status)) {
       unknown("affinities of tasks", status);
     }
-    const absl::StatusOr<Observation> seen = (*verifier)->Read();
+    const absl::StatusOr<Observation> seen = verifier_->Read();
     if (!seen.ok()) return unknown("throttling and run time", seen.status());
-    TakeLosses(*seen);
-    for (const KernelFinding& finding : (*verifier)->Poll()) TakeFinding(look, finding);
+    TakeLosses(*before, *seen);
+    for (const KernelFinding& finding : verifier_->Poll()) TakeFinding(look, finding);
   }
 
-  void TakeLosses(const Observation& seen) {
-    const auto lost = [&](uint64_t count, std::string_view what) {
+  void TakeLosses(const Observation& before, const Observation& seen) {
+    const auto lost = [&](uint64_t Observation::*counter, std::string_view what) {
+      const uint64_t count = seen.*counter - before.*counter;
       if (count > 0) answer_.unknown.push_back({"what the kernel does", Cat(count, " ", what)});
     };
-    lost(seen.lost_findings, "findings of the probes were lost, since there were more than fit; look again");
-    lost(seen.failed_helpers, "times a probe could not read or remember what it needs, since memory or a map was full");
-    lost(seen.missed_runs, "runs of probes were skipped by the kernel; look again");
-    lost(seen.miscounted_switches, "runs of tasks were not accounted: the kernel skipped the program");
-    lost(seen.bandwidth_mismatches, "accounts of throttling differ between cpu.stat and the scheduler");
+    lost(&Observation::lost_findings, "findings of the probes were lost, since there were more than fit; look again");
+    lost(&Observation::failed_helpers,
+         "times a probe could not read or remember what it needs, since memory or a map was full");
+    lost(&Observation::missed_runs, "runs of probes were skipped by the kernel; look again");
+    lost(&Observation::miscounted_switches, "runs of tasks were not accounted: the kernel skipped the program");
+    lost(&Observation::bandwidth_mismatches, "accounts of throttling differ between cpu.stat and the scheduler");
   }
 
   void TakeFinding(const Look& look, const KernelFinding& finding) {
@@ -166,6 +185,8 @@ class Check {
   const Config& config_;
   const Allocator& allocator_;
   absl::Duration window_;
+  const AfterAttaching& after_attaching_;
+  std::unique_ptr<Verifier> verifier_;
   EnforcerOptions options_;
   Verification answer_;
 };
@@ -182,8 +203,9 @@ int Verification::ExitCode() const {
   return unknown.empty() ? 0 : 3;
 }
 
-Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window) {
-  return Check(config, allocator, window).Run();
+Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window,
+                        const AfterAttaching& after_attaching) {
+  return Check(config, allocator, window, after_attaching).Run();
 }
 
 }  // namespace podfence

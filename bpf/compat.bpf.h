@@ -67,6 +67,7 @@ struct task_struct {
   struct sched_entity se;
   struct sched_info sched_info;
   struct css_set *cgroups;
+  struct task_group *sched_task_group;
   char comm[16];
 };
 

@@ -27,8 +27,11 @@ std::shared_ptr<BandwidthWatch::Watched> BandwidthWatch::Open(const Cgroup& pare
 }
 
 BandwidthWatch::BandwidthWatch(const Cgroup& root, std::vector<ExpectedFence>& fences, const BandwidthWatch& before)
-    : quotas_(before.quotas_), mismatches_(before.mismatches_) {
+    : mismatches_(before.mismatches_) {
   for (ExpectedFence& fence : fences) {
+    for (const auto& told : before.quotas_) {
+      if (std::get<0>(told) == fence.cgroup) quotas_.insert(told);
+    }
     std::vector<std::shared_ptr<Watched>> chain;
     std::string path;
     const Cgroup* parent = &root;
