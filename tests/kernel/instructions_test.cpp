@@ -10,6 +10,8 @@
 #include <string>
 
 #include "agent/cgroup/unique_fd.h"
+#include "agent/verifier/move_probe.h"
+#include "agent/verifier/sched_probe.h"
 #include "agent/verifier/verifier.h"
 #include "bpf_instructions.h"
 
@@ -57,6 +59,11 @@ TEST(InstructionsTest, NoProgramGrowsUnseen) {
   ASSERT_TRUE(Loaded().empty()) << "others' programs are loaded here; run it in a guest of its own";
   const auto verifier = Verifier::Start({.max_fences = 64, .measure_interrupts = true});
   ASSERT_TRUE(verifier.ok()) << verifier.status();
+  // What takes its place on kernels that cannot trace functions; the tables' program is the same.
+  const auto tables = SchedProbe::Start({.cpus = 8, .max_fences = 64}, true, 65536);
+  ASSERT_TRUE(tables.ok()) << tables.status();
+  const auto fallback = MoveProbe::Start(MoveMeans::kTracepoint, **tables, {.cpus = 8, .max_fences = 64});
+  ASSERT_TRUE(fallback.ok()) << fallback.status();
   const std::string kernel = Kernel();
   const std::map<std::string, uint64_t> recorded = Recorded(kernel);
   const std::map<std::string, uint64_t> loaded = Loaded();

@@ -3,11 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -369,6 +372,43 @@ TEST_F(VerifierTest, ACpusetWidenedFromOutsideIsNamedWithWhoDidIt) {
   ASSERT_EQ(swept.size(), 1U);
   EXPECT_EQ(swept[0].pid, task);
   EXPECT_EQ(swept[0].by_pid, 0);
+}
+
+// What the agent gives up after attaching (agent/privileges.h) is not missed here.
+TEST_F(VerifierTest, OnceAttachedItNeedsNoCapability) {
+  const pid_t task = Spin("test/pod1/sidecar");
+  FromOutside([] { std::ofstream(Path("test/pod1/sidecar") + "/cpuset.cpus") << "6-9" << std::flush; });
+  const pid_t child = fork();
+  if (child == 0) {
+    __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    const __user_cap_data_struct none[2] = {};
+    if (syscall(SYS_capset, &header, none) != 0) _exit(2);
+    const auto complain = [](int code, const absl::Status& status) {
+      printf("without capabilities: %s\n", status.ToString().c_str());
+      fflush(stdout);
+      _exit(code);
+    };
+    Expectations other = Expected();
+    other.fences[0].cpus = {4};
+    if (absl::Status status = verifier_->Expect(other); !status.ok()) complain(3, status);
+    if (absl::Status status = verifier_->Sweep(); !status.ok()) complain(4, status);
+    const absl::StatusOr<Observation> seen = verifier_->Read();
+    if (!seen.ok()) complain(5, seen.status());
+    if (!seen->kernel_counted || seen->fences[1].cpu_ns == 0) _exit(6);
+    const std::vector<KernelFinding> found = verifier_->Poll();
+    if (std::ranges::none_of(found, [&](const KernelFinding& each) { return each.pid == task; })) _exit(7);
+    struct stat info {};
+    stat(Path("test/pod1/sidecar").c_str(), &info);
+    if (Attached("cgroup_write") && !verifier_->WhoWrote(info.st_ino, "cpuset.cpus").has_value()) _exit(8);
+    for (const Probe& probe : verifier_->Probes().probes) {
+      if (probe.attached && !probe.reason.empty()) _exit(9);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(VerifierTest, HandingACpuOverRaisesNoAlarm) {
