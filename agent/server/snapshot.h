@@ -66,11 +66,11 @@ struct RejectedView {
 struct ProbeView {
   std::string name;  // sched_switch, affinity, …
   bool running = false;
-  std::string hook;      // where in the kernel
-  std::string finds;     // what it finds, for a person
-  std::string reason;    // why not: the kernel's words, or what turns it on; empty where it runs
-  std::string fallback;  // what finds the same instead, and what that lacks; empty: nothing
-  uint64_t runs = 0;     // BPF run count and time; 0 where the kernel does not count (bpf_stats_enabled)
+  std::string hook = {};      // where in the kernel
+  std::string finds = {};     // what it finds, for a person
+  std::string reason = {};    // why not: the kernel's words, or what turns it on; empty where it runs
+  std::string fallback = {};  // what finds the same instead, and what that lacks; empty: nothing
+  uint64_t runs = 0;          // BPF run count and time; 0 where the kernel does not count (bpf_stats_enabled)
   double run_seconds = 0;
   bool wanted = true;  // false: off by configuration, or not needed beside a better one
 };
