@@ -51,7 +51,7 @@ Snapshot OnePod(bool per_pod) {
   container.promised_cpus = 2;
   container.cpu_seconds = 7;
   snapshot.pods = {{.uid = "u", .containers = {container}}};
-  snapshot.probes = {{.name = "sched_switch", .running = true, .detail = "", .runs = 5, .run_seconds = 0.25}};
+  snapshot.probes = {{.name = "sched_switch", .running = true, .runs = 5, .run_seconds = 0.25}};
   snapshot.collectors = {{.name = "kernel", .up = true, .duration_seconds = 0.125, .errors = 1}};
   snapshot.pods[0].containers[0].run_queue = {.waits = Histogram({0.001, 0.1})};
   snapshot.pods[0].containers[0].run_queue->waits.Observe(0.05);
@@ -120,9 +120,9 @@ TEST(ExporterTest, SeriesOfSingleContainersOnlyWhereAskedFor) {
 
 TEST(ExporterTest, AProbeThatIsTurnedOffIsNotOneThatTheKernelRefuses) {
   Snapshot snapshot = OnePod(false);
-  snapshot.probes.push_back({.name = "refused", .running = false, .detail = "Operation not permitted"});
-  snapshot.probes.push_back({.name = "interrupts", .detail = "off: measureInterrupts", .wanted = false});
-  EXPECT_THAT(Render(snapshot), HasSubstr("podfence_probe_running{probe=\"refused\"} 0\n"));
+  snapshot.probes.push_back({.name = "refused", .running = false, .reason = "Operation not permitted"});
+  snapshot.probes.push_back({.name = "interrupts", .reason = "off: measureInterrupts", .wanted = false});
+  EXPECT_THAT(Render(snapshot), HasSubstr("podfence_probe_up{probe=\"refused\"} 0\n"));
   EXPECT_THAT(Render(snapshot), Not(HasSubstr("probe=\"interrupts\"")));
 }
 
