@@ -9,6 +9,7 @@
 
 #include "absl/time/clock.h"
 #include "agent/core/text.h"
+#include "agent/local_mode.h"
 #include "agent/server/decision_json.h"
 #include "agent/state/adopt.h"
 #include "agent/topology/topology.h"
@@ -36,8 +37,7 @@ Agent::Agent(Config config) : config_(std::move(config)), pace_(config_.drift_sw
 Agent::~Agent() {
   // The server's threads ask the mailbox and the loop; they go first.
   server_.reset();
-  watcher_.reset();
-  runtime_.reset();
+  mode_.reset();
   if (loop_ != nullptr) sd_event_unref(loop_);
 }
 
@@ -75,7 +75,8 @@ absl::Status Agent::Start() {
   if (!opened->damage.empty())
     NoteFinding({.kind = "checkpoint", .pod = "", .container = "", .message = opened->damage});
   if (opened->restored) spdlog::info("checkpoint: {} pods restored", ledger_->state().pods.size());
-  if (absl::Status status = StartRuntime(); !status.ok()) return status;
+  mode_ = std::make_unique<LocalMode>(*this);
+  if (absl::Status status = mode_->Start(); !status.ok()) return status;
   if (absl::Status status = StartServer(); !status.ok()) return status;
   return AddEventSources();
 }
@@ -103,63 +104,6 @@ absl::Status Agent::StartFencer() {
   return fencer_->Enforce(ledger_->state());
 }
 
-absl::Status Agent::StartRuntime() {
-  absl::StatusOr<std::unique_ptr<LocalRuntime>> runtime =
-      LocalRuntime::Create(loop_,
-                           {.state_dir = config_.state_directory,
-                            .log_dir = config_.pod_logs_dir,
-                            .max_log_bytes = static_cast<uint64_t>(config_.container_log_max_size)},
-                           Callbacks());
-  if (!runtime.ok()) return runtime.status();
-  runtime_ = *std::move(runtime);
-  std::vector<std::string> uids;
-  for (const auto& [uid, allocation] : ledger_->state().pods) {
-    uids.push_back(uid);
-    if (absl::Status status = runtime_->AddPod(allocation.pod); !status.ok()) {
-      spdlog::error("pod {}: cannot go on: {}", allocation.pod->FullName(), status.ToString());
-      continue;
-    }
-    in_runtime_.insert(uid);
-  }
-  return runtime_->DropOldRecords(uids);
-}
-
-RuntimeCallbacks Agent::Callbacks() {
-  return {
-      .prepare_cgroup =
-          [this](const std::string& uid, const std::string& container) {
-            return fencer_->PrepareContainer(ledger_->state(), uid, container);
-          },
-      .find_cgroup =
-          [this](const std::string& uid, const std::string& container) {
-            return fencer_->FindContainer(ledger_->state(), uid, container);
-          },
-      .on_started =
-          [this](const std::string& uid, const std::string& container) {
-            spdlog::info("pod {}: container {} started", uid, container);
-            Complain("container start", fencer_->SetAlive(uid, container, true));
-            Complain("commit", ledger_->Start(uid, container));
-          },
-      .on_exited =
-          [this](const std::string& uid, const std::string& container, const ExitStatus& exit) {
-            spdlog::info("pod {}: container {} ended{}", uid, container,
-                         exit.known ? Cat(" with code ", exit.code) : std::string(", its exit code is not known"));
-            Complain("container end", fencer_->SetAlive(uid, container, false));
-          },
-      .on_pod_terminal =
-          [this](const std::string& uid, PodPhase phase) {
-            spdlog::info("pod {}: {}", uid, phase == PodPhase::kSucceeded ? "succeeded" : "failed");
-            ReleasePod(uid, /*ended=*/true);
-          },
-      .on_pod_stopped =
-          [this](const std::string& uid) {
-            in_runtime_.erase(uid);
-            if (ledger_->state().pods.contains(uid)) ReleasePod(uid, /*ended=*/false);
-            ScheduleConverge();
-          },
-  };
-}
-
 absl::Status Agent::StartServer() {
   absl::StatusOr<std::unique_ptr<SnapshotMailbox>> mailbox = SnapshotMailbox::Create();
   if (!mailbox.ok()) return mailbox.status();
@@ -180,10 +124,6 @@ absl::Status Agent::AddEventSources() {
   status.Update(LoopError(sd_event_add_signal(loop_, nullptr, SIGINT, nullptr, nullptr), "SIGINT"));
   static constexpr auto kOnTimer = [](sd_event_source*, uint64_t, void* data) {
     static_cast<Agent*>(data)->OnTimer();
-    return 0;
-  };
-  static constexpr auto kOnConverge = [](sd_event_source*, void* data) {
-    static_cast<Agent*>(data)->Converge();
     return 0;
   };
   static constexpr auto kOnRequest = [](sd_event_source*, int, uint32_t, void* data) {
@@ -209,141 +149,60 @@ absl::Status Agent::AddEventSources() {
     status.Update(LoopError(sd_event_add_io(loop_, nullptr, fencer_->writes_fd(), EPOLLIN, kOnWrite, this),
                             "the watch over cgroups"));
   }
-  status.Update(LoopError(sd_event_add_defer(loop_, &converge_, kOnConverge, this), "the deferred convergence"));
   status.Update(LoopError(sd_event_add_io(loop_, nullptr, mailbox_->fd(), EPOLLIN, kOnRequest, this), "the mailbox"));
   if (fencer_->fd() >= 0) {
     status.Update(LoopError(sd_event_add_io(loop_, nullptr, fencer_->fd(), EPOLLIN, kOnProbe, this), "the probes"));
   }
-  if (!status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<ManifestWatcher>> watcher =
-      ManifestWatcher::Create(loop_, config_.static_pod_path, [this](const ManifestSet& set) { OnManifests(set); });
-  if (!watcher.ok()) return watcher.status();
-  watcher_ = *std::move(watcher);
-  return absl::OkStatus();
+  return status;
 }
 
 absl::Status Agent::Run() {
-  spdlog::info("podfence {} decides for {} CPUs on {} NUMA nodes; pods from {}; http://{}:{}", PODFENCE_VERSION,
+  spdlog::info("podfence {} decides for {} CPUs on {} NUMA nodes; http://{}:{}", PODFENCE_VERSION,
                ledger_->allocator().machine().Cpus().size(), ledger_->allocator().machine().nodes.size(),
-               config_.static_pod_path, config_.listen_address.host, port());
+               config_.listen_address.host, port());
   if (absl::Status status = LoopError(sd_event_loop(loop_), "run it"); !status.ok()) return status;
   spdlog::info("ending: containers go on, the host is released");
   return fencer_->Release();
 }
 
-void Agent::OnManifests(const ManifestSet& set) {
-  wanted_ = set.pods;
-  manifests_seen_ = true;
-  manifests_complete_ = set.complete;
-  const std::vector<RejectedView> known = std::exchange(broken_, {});
-  for (const absl::Status& error : set.errors) {
-    const std::string message(error.message());
-    const bool is_new = std::ranges::find(known, message, &RejectedView::message) == known.end();
-    if (is_new) spdlog::error("manifest: {}", message);
-    broken_.push_back(
-        {.pod = "", .source = message.substr(0, message.find(':')), .reason = "Invalid", .message = message});
-  }
-  // A pod whose manifest went away is refused no more.
-  std::erase_if(rejected_, [&](const auto& entry) {
-    return std::ranges::none_of(wanted_, [&](const auto& pod) { return pod->uid == entry.first; });
-  });
-  ScheduleConverge();
-}
-
-void Agent::ScheduleConverge() {
-  if (converge_ != nullptr) sd_event_source_set_enabled(converge_, SD_EVENT_ONESHOT);
-}
-
-void Agent::Converge() {
-  if (!manifests_seen_) return;
-  StopUnwanted();
-  // What cannot be read may be the manifest of an ended pod, which must not run again once it can.
-  if (manifests_complete_) {
-    std::set<std::string, std::less<>> manifests;
-    for (const auto& pod : wanted_) manifests.insert(pod->uid);
-    Complain("commit", ledger_->ForgetEnded(manifests));
-  }
-  for (const auto& pod : wanted_) {
-    const NodeState& state = ledger_->state();
-    if (state.pods.contains(pod->uid) || state.ended.contains(pod->uid) || rejected_.contains(pod->uid)) continue;
-    // A changed manifest is another pod under the same name: it waits until the one before is gone.
-    const bool name_taken = std::ranges::any_of(
-        state.pods, [&](const auto& entry) { return entry.second.pod->FullName() == pod->FullName(); });
-    if (!name_taken && !in_runtime_.contains(pod->uid)) AdmitPod(pod);
-  }
-  // Readers ask for snapshots themselves; the first one says that the agent decides now (/-/ready).
-  if (!std::exchange(ready_, true)) mailbox_->Answer([this] { return TakeSnapshot(); });
-}
-
-void Agent::StopUnwanted() {
-  if (!manifests_complete_) return;
-  const auto wanted = [&](const std::string& uid) {
-    return std::ranges::any_of(wanted_, [&](const auto& pod) { return pod->uid == uid; });
-  };
-  for (const std::string& uid : std::set<std::string>(in_runtime_)) {
-    if (!wanted(uid)) Complain("stop pod " + uid, runtime_->StopPod(uid));
-  }
-  std::vector<std::string> lost;  // in the state, but nothing runs them and no manifest wants them
-  for (const auto& [uid, allocation] : ledger_->state().pods) {
-    if (!wanted(uid) && !in_runtime_.contains(uid)) lost.push_back(uid);
-  }
-  for (const std::string& uid : lost) ReleasePod(uid, /*ended=*/false);
-  RemoveOrphans();
-}
-
-// Pods of an earlier agent whose decisions were lost with a damaged checkpoint, and that no manifest wants.
-void Agent::RemoveOrphans() {
-  const absl::StatusOr<std::vector<std::string>> uids = fencer_->PodsWithCgroups();
-  Complain("list pods", uids.status());
-  if (!uids.ok()) return;
-  for (const std::string& uid : *uids) {
-    if (ledger_->state().pods.contains(uid) || in_runtime_.contains(uid)) continue;
-    const bool wanted = std::ranges::any_of(wanted_, [&](const auto& pod) { return pod->uid == uid; });
-    if (wanted && !ledger_->state().ended.contains(uid)) continue;
-    spdlog::warn("pod {}: cgroups without a decision or a manifest: ended and removed", uid);
-    Complain("remove pod " + uid, fencer_->KillPod(uid));
-  }
-}
-
-void Agent::AdmitPod(const std::shared_ptr<const Pod>& pod) {
-  const auto refuse = [&](std::string reason, std::string message) {
-    spdlog::warn("pod {}: refused: {}: {}", pod->FullName(), reason, message);
-    rejected_[pod->uid] = {
-        .pod = pod->FullName(), .source = "", .reason = std::move(reason), .message = std::move(message)};
-  };
-  if (absl::Status status = LocalRuntime::Check(*pod); !status.ok()) {
-    refuse("Invalid", std::string(status.message()));
-    return;
-  }
+absl::StatusOr<AdmitResult> Agent::Admit(const std::shared_ptr<const Pod>& pod) {
   Trace trace;
   absl::StatusOr<AdmitResult> result = ledger_->Admit(pod, trace);
   Complain("commit", result.status());
-  if (!result.ok()) return;  // nothing changed; the timer converges again
+  if (!result.ok()) return result;
   traces_.Put(pod->uid, pod->FullName(), DecisionToJson(*pod, *result, trace));
   if (!result->admitted()) {
-    Rejection& rejection = std::get<Rejection>(result->outcome);
-    refuse(std::move(rejection.reason), std::move(rejection.message));
-    return;
+    const Rejection& rejection = std::get<Rejection>(result->outcome);
+    Refuse(*pod, rejection.reason, rejection.message);
+    return result;
   }
+  refused_.erase(pod->uid);
   spdlog::info("pod {} ({}): admitted", pod->FullName(), pod->uid);
-  if (const std::string notice = LocalRuntime::Notice(*pod); !notice.empty()) spdlog::info("{}", notice);
   // An error here does not undo the decision: the gate before each start fences again, and says why it cannot.
   Complain("fence", fencer_->Enforce(ledger_->state()));
-  absl::Status status = runtime_->AddPod(pod);
-  Complain("start pod " + pod->uid, status);
-  if (status.ok()) in_runtime_.insert(pod->uid);
+  return result;
 }
 
-void Agent::ReleasePod(const std::string& uid, bool ended) {
+void Agent::Refuse(const Pod& pod, std::string reason, std::string message) {
+  spdlog::warn("pod {}: refused: {}: {}", pod.FullName(), reason, message);
+  refused_[pod.uid] = {.pod = pod.FullName(), .source = "", .reason = std::move(reason), .message = std::move(message)};
+}
+
+bool Agent::Release(const std::string& uid, bool ended) {
   absl::Status status = fencer_->RemovePod(uid);
   Complain("remove pod " + uid, status);
-  if (!status.ok()) return;  // its CPUs stay its own while anything of it may live; the timer tries again
+  if (!status.ok()) return false;
   status = ledger_->Remove(uid, ended);
   Complain("commit", status);
-  if (!status.ok()) return;
+  if (!status.ok()) return false;
   Complain("fence", fencer_->Enforce(ledger_->state()));
-  rejected_.clear();  // what was refused for want of room may fit now
-  ScheduleConverge();
+  refused_.clear();
+  return true;
+}
+
+void Agent::SetReady() {
+  // Readers ask for snapshots themselves; the first one says that the agent decides now.
+  if (!std::exchange(ready_, true)) mailbox_->Answer([this] { return TakeSnapshot(); });
 }
 
 // Drift is looked for at once, or as soon as the pace allows; a look that is due earlier stays.
@@ -379,21 +238,22 @@ void Agent::OnTimer() {
       NoteFinding({.kind = "misfit", .pod = "", .container = "", .message = misfit});
   }
   findings_.Expire(now);
-  if (!complaints_.empty()) ScheduleConverge();  // something failed: a commit, a removal; try again
+  if (!complaints_.empty()) mode_->Retry();  // something failed: a commit, a removal
   sd_event_source_set_time_accuracy(timer_, Micros(kTimerAccuracy));
   sd_event_source_set_time_relative(timer_, Micros(config_.drift_sweep_interval));
   sd_event_source_set_enabled(timer_, SD_EVENT_ONESHOT);
 }
 
 std::shared_ptr<const Snapshot> Agent::TakeSnapshot() {
-  auto snapshot = std::make_shared<Snapshot>(observer_.Look({.ledger = *ledger_,
-                                                             .runtime = *runtime_,
+  auto snapshot = std::make_shared<Snapshot>(observer_.Look({.mode = mode_->name(),
+                                                             .ledger = *ledger_,
+                                                             .runtime = mode_->runtime(),
                                                              .fencer = *fencer_,
                                                              .per_pod_metrics = config_.per_pod_metrics,
                                                              .started = started_}));
   fencer_->DrainFindings(ledger_->state());
-  snapshot->rejected = broken_;
-  for (const auto& [uid, rejection] : rejected_) snapshot->rejected.push_back(rejection);
+  for (const auto& [uid, rejection] : refused_) snapshot->rejected.push_back(rejection);
+  mode_->Complete(*snapshot);
   snapshot->findings = findings_.List();
   snapshot->finding_totals = findings_.totals();
   return snapshot;

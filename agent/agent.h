@@ -1,15 +1,15 @@
 #pragma once
 
-// agent/ is the whole: one loop that owns the NodeState and is its only writer. Manifests come in, the ledger decides
-// and commits, the fencer makes the kernel say so and expects it, the runtime starts what is fenced; the server shows
-// immutable snapshots. Single-threaded and event-driven: between events the agent sleeps.
+// agent/ is the whole: one loop that owns the NodeState and is its only writer. Pods come in, the ledger decides and
+// commits, the fencer makes the kernel say so and expects it; the server shows immutable snapshots. What a mode adds
+// (where pods come from, who runs them) is its Mode. Single-threaded and event-driven: between events the agent sleeps.
 
 #include <systemd/sd-event.h>
 
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,16 +18,15 @@
 #include "agent/findings.h"
 #include "agent/ledger.h"
 #include "agent/mailbox.h"
+#include "agent/mode.h"
 #include "agent/observer.h"
 #include "agent/repair_pace.h"
-#include "agent/runtime/local.h"
-#include "agent/runtime/manifest_watcher.h"
 #include "agent/server/http_server.h"
 #include "agent/trace_book.h"
 
 namespace podfence {
 
-// Mode local: decides, fences, runs, verifies and exports the pods of a directory of manifests.
+// What every mode has: decides, fences, verifies and exports.
 class Agent {
  public:
   // Takes the state directory's lock, loads the checkpoint, fences what lives from an earlier agent, listens. Errors
@@ -41,52 +40,54 @@ class Agent {
   // The port it listens on (configuration may say 0).
   int port() const { return server_->port(); }
 
+  // For the mode, on the loop's thread.
+  sd_event* loop() { return loop_; }
+  const Config& config() const { return config_; }
+  Ledger& ledger() { return *ledger_; }
+  const NodeState& state() const { return ledger_->state(); }
+  Fencer& fencer() { return *fencer_; }
+
+  // Decides on a pod and fences what was decided; explained and, where it is refused, kept in refused() with its
+  // reasons. The Status is the commit's: on an error nothing has changed.
+  absl::StatusOr<AdmitResult> Admit(const std::shared_ptr<const Pod>& pod);
+  // A pod is refused for a reason that is not the allocator's.
+  void Refuse(const Pod& pod, std::string reason, std::string message);
+  // By UID. What was refused for want of room may fit whenever something is released: Release empties it.
+  std::map<std::string, RejectedView>& refused() { return refused_; }
+  // The pod holds nothing any more, and its cgroups are gone. ended: it came to its own end. False: it could not be
+  // done now, and its CPUs stay its own while anything of it may live.
+  bool Release(const std::string& uid, bool ended);
+  // From now on /-/ready says yes.
+  void SetReady();
+  void NoteFinding(FindingView finding);
+  // Logs what failed, once as long as it goes on failing in the same way; Ok ends that.
+  void Complain(const std::string& what, const absl::Status& status);
+
  private:
   explicit Agent(Config config);
   absl::Status Start();
   absl::Status StartFencer();
-  absl::Status StartRuntime();
   absl::Status StartServer();
   absl::Status AddEventSources();
-
-  // Manifests, and what follows from them.
-  void OnManifests(const ManifestSet& set);
-  void Converge();
-  void ScheduleConverge();
-  void StopUnwanted();
-  void AdmitPod(const std::shared_ptr<const Pod>& pod);
-  void ReleasePod(const std::string& uid, bool ended);
-  void RemoveOrphans();
-  RuntimeCallbacks Callbacks();
 
   void OnTimer();
   void HurryTimer();
   std::shared_ptr<const Snapshot> TakeSnapshot();
-  void NoteFinding(FindingView finding);
-  // Logs what failed, once as long as it goes on failing in the same way; Ok ends that.
-  void Complain(const std::string& what, const absl::Status& status);
 
   Config config_;
   sd_event* loop_ = nullptr;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<Fencer> fencer_;
-  std::unique_ptr<LocalRuntime> runtime_;
-  std::unique_ptr<ManifestWatcher> watcher_;
+  std::unique_ptr<Mode> mode_;
   std::unique_ptr<SnapshotMailbox> mailbox_;
   TraceBook traces_;
   std::unique_ptr<HttpServer> server_;
   Observer observer_;
   FindingLog findings_;
 
-  std::vector<std::shared_ptr<const Pod>> wanted_;  // as the manifests stand, in their order
-  bool manifests_seen_ = false;
   bool ready_ = false;
-  bool manifests_complete_ = true;  // false: an unreadable manifest may name any pod, so none is ended for want of one
-  std::map<std::string, RejectedView> rejected_;  // by UID: refused until something is released
-  std::vector<RejectedView> broken_;              // manifests that cannot be read, as of the last change
-  std::set<std::string> in_runtime_;              // UIDs that the runtime knows
-  std::vector<std::string> misfits_;              // of the checkpoint, as long as their pods stand
-  sd_event_source* converge_ = nullptr;
+  std::map<std::string, RejectedView> refused_;
+  std::vector<std::string> misfits_;  // of the checkpoint, as long as their pods stand
   sd_event_source* timer_ = nullptr;
   RepairPace pace_;
   double started_ = 0;

@@ -21,6 +21,8 @@ struct Flags {
   std::optional<std::string> manifests;
   std::optional<std::string> log_dir;
   std::optional<std::string> listen;
+  std::optional<std::string> mode;
+  std::optional<std::string> node_name;
   std::optional<std::string> log_level;
   std::optional<bool> per_pod_metrics;
   std::optional<bool> measure_interrupts;
@@ -32,6 +34,8 @@ absl::StatusOr<Config> Configure(const Flags& flags) {
   Override(flags.manifests, config->static_pod_path);
   Override(flags.log_dir, config->pod_logs_dir);
   Override(flags.log_level, config->log_level);
+  Override(flags.mode, config->mode);
+  Override(flags.node_name, config->node_name);
   Override(flags.per_pod_metrics, config->per_pod_metrics);
   Override(flags.measure_interrupts, config->measure_interrupts);
   if (flags.listen) {
@@ -65,6 +69,10 @@ void AddAgentCommand(CLI::App& app, Invocation& invocation) {
   CLI::App* agent = app.add_subcommand("agent", "Decide, fence, run, verify and export the pods of a directory");
   auto flags = std::make_shared<Flags>();
   AddNodeFlags(*agent, flags->node);
+  agent->add_option("--mode", flags->mode, "local | manage | audit")
+      ->type_name("M")
+      ->check(CLI::IsMember({"local", "manage", "audit"}));
+  agent->add_option("--node-name", flags->node_name, "This node's name in Kubernetes (nodeName)")->type_name("NAME");
   agent->add_option("--manifests", flags->manifests, "Directory of Pod manifests (staticPodPath)")->type_name("DIR");
   agent->add_option("--log-dir", flags->log_dir, "Containers' output (podLogsDir)")->type_name("DIR");
   agent->add_option("--listen", flags->listen, "Address of /metrics, /api and the page (listenAddress)")

@@ -38,7 +38,7 @@ NumaSet MemsOf(const ContainerAllocation& container) {
   return mems;
 }
 
-std::string PhaseOf(const ContainerStatus& status) {
+std::string PhaseOf(const ContainerRun& status) {
   switch (status.phase) {
     case ContainerPhase::kRunning: return "running";
     case ContainerPhase::kTerminated: return status.last_exit && status.last_exit->ok() ? "succeeded" : "failed";
@@ -79,7 +79,7 @@ Snapshot Observer::Look(const Context& context) {
   const Ledger& ledger = context.ledger;
   Snapshot snapshot;
   snapshot.version = PODFENCE_VERSION;
-  snapshot.mode = "local";
+  snapshot.mode = context.mode;
   snapshot.time = absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch());
   snapshot.started = context.started;
   snapshot.machine = ledger.allocator().machine();
@@ -95,7 +95,7 @@ Snapshot Observer::Look(const Context& context) {
   if (!seen.ok()) ++kernel_.errors;
   snapshot.monotonic = seen.ok() ? Seconds(seen->taken_ns) : begin;
 
-  const std::vector<ContainerStatus> statuses = context.runtime.Containers();
+  const std::vector<ContainerRun> statuses = context.runtime.Containers();
   for (const auto& [uid, allocation] : snapshot.state.pods) {
     snapshot.pods.push_back({.uid = uid, .containers = {}});
     const auto& pod = *allocation.pod;
@@ -142,7 +142,7 @@ Snapshot Observer::Look(const Context& context) {
 }
 
 ContainerView Observer::LookAt(const Context& context, const PodAllocation& allocation, const Container& container,
-                               bool is_init, const std::vector<ContainerStatus>& statuses,
+                               bool is_init, const std::vector<ContainerRun>& statuses,
                                const absl::StatusOr<Observation>& seen) {
   const std::string& uid = allocation.pod->uid;
   const ContainerAllocation& held = *allocation.Find(container.name);
@@ -153,8 +153,8 @@ ContainerView Observer::LookAt(const Context& context, const PodAllocation& allo
   view.mems = MemsOf(held);
   view.promised_cpus = PromisedCpus(held, {});
   if (held.cpus) view.cpus = *held.cpus;
-  const auto status = std::ranges::find_if(
-      statuses, [&](const ContainerStatus& s) { return s.uid == uid && s.name == container.name; });
+  const auto status =
+      std::ranges::find_if(statuses, [&](const ContainerRun& s) { return s.uid == uid && s.name == container.name; });
   view.phase = status == statuses.end() ? "waiting" : PhaseOf(*status);
   if (status != statuses.end()) {
     view.message = status->message;

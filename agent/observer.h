@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -19,6 +20,7 @@ class Observer {
  public:
   // The pod-wide and node-wide facts that the agent knows beside those three.
   struct Context {
+    std::string_view mode;
     const Ledger& ledger;
     const Runtime& runtime;
     Fencer& fencer;
@@ -31,7 +33,7 @@ class Observer {
 
  private:
   ContainerView LookAt(const Context& context, const PodAllocation& allocation, const Container& container,
-                       bool is_init, const std::vector<ContainerStatus>& statuses,
+                       bool is_init, const std::vector<ContainerRun>& statuses,
                        const absl::StatusOr<Observation>& seen);
   void AddThrottling(const std::string& uid, const std::string& container, const std::vector<ThrottlingView>& levels);
 

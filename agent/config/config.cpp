@@ -12,8 +12,10 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_join.h"
 #include "agent/config/eviction.h"
+#include "agent/core/endpoint.h"
 #include "agent/core/text.h"
 #include "agent/pods/manifest.h"
+#include "agent/pods/names.h"
 
 namespace podfence {
 namespace {
@@ -22,6 +24,8 @@ constexpr std::array<std::string_view, 2> kCpuPolicies{"none", "static"};
 constexpr std::array<std::string_view, 2> kMemoryPolicies{"None", "Static"};
 constexpr std::array<std::string_view, 4> kTopologyPolicies{"none", "best-effort", "restricted", "single-numa-node"};
 constexpr std::array<std::string_view, 2> kTopologyScopes{"container", "pod"};
+constexpr std::array<std::string_view, 3> kModes{"local", "manage", "audit"};
+constexpr std::array<std::string_view, 4> kPodSources{"auto", "podsapi", "apiserver", "kubelet"};
 constexpr std::array<std::string_view, 5> kLogLevels{"trace", "debug", "info", "warning", "error"};
 // What a node can hold back (cmd/kubelet/app/server.go parseResourceList).
 constexpr std::array<std::string_view, 4> kReservable{"cpu", "memory", "ephemeral-storage", "pid"};
@@ -55,6 +59,44 @@ void ReadPath(const Field& field, std::string& into, Problems& problems) {
     return;
   }
   into = field.node().text;
+}
+
+// Empty: none.
+void ReadUrl(const Field& field, std::string& into, Problems& problems) {
+  if (!Is(field, Node::Kind::kString, problems)) return;
+  if (const absl::StatusOr<Endpoint> url = ParseEndpoint(field.node().text); !field.node().text.empty() && !url.ok()) {
+    problems.Add(field, ToStd(url.status().message()));
+    return;
+  }
+  into = field.node().text;
+}
+
+void ReadNodeName(const Field& field, Config& config, Problems& problems) {
+  if (!Is(field, Node::Kind::kString, problems)) return;
+  if (!field.node().text.empty() && DnsSubdomainFaults(field.node().text) > 0) {
+    problems.Add(field, Cat(Quoted(field.node().text), " must be ", kDnsSubdomainRule));
+    return;
+  }
+  config.node_name = field.node().text;
+}
+
+void ReadKubeletPods(const Field& field, Config& config, Problems& problems) {
+  if (!Is(field, Node::Kind::kString, problems)) return;
+  if (field.node().text.empty()) {
+    problems.Add(field, "must be an URL, as http://127.0.0.1:10255/pods");
+    return;
+  }
+  ReadUrl(field, config.kubelet_pods_url, problems);
+}
+
+void ReadPluginIndex(const Field& field, Config& config, Problems& problems) {
+  if (!Is(field, Node::Kind::kString, problems)) return;
+  const std::string& text = field.node().text;
+  if (text.size() != 2 || text.find_first_not_of("0123456789") != std::string::npos) {
+    problems.Add(field, Cat(Quoted(text), " must be two digits, \"00\" to \"99\""));
+    return;
+  }
+  config.nri_plugin_index = text;
 }
 
 void ReadStrings(const Field& field, std::map<std::string, std::string>& into, Problems& problems) {
@@ -204,6 +246,16 @@ constexpr std::array kKeys{
     Key{"staticPodPath", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.static_pod_path, p); }},
     Key{"podLogsDir", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.pod_logs_dir, p); }},
     Key{"containerLogMaxSize", ReadLogSize},
+    Key{"mode", [](const Field& f, Config& c, Problems& p) { ReadOneOf(f, kModes, c.mode, p); }},
+    Key{"nodeName", ReadNodeName},
+    Key{"podSource", [](const Field& f, Config& c, Problems& p) { ReadOneOf(f, kPodSources, c.pod_source, p); }},
+    Key{"apiServer", [](const Field& f, Config& c, Problems& p) { ReadUrl(f, c.api_server, p); }},
+    Key{"apiServerTokenFile", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.api_server_token_file, p); }},
+    Key{"apiServerCAFile", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.api_server_ca_file, p); }},
+    Key{"kubeletPodsURL", ReadKubeletPods},
+    Key{"podsAPISocket", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.pods_api_socket, p); }},
+    Key{"nriSocketPath", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.nri_socket_path, p); }},
+    Key{"nriPluginIndex", ReadPluginIndex},
     Key{"machine", ReadMachine},
     Key{"stateDirectory", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.state_directory, p); }},
     Key{"cgroupHierarchy", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.cgroup_hierarchy, p); }},

@@ -2,7 +2,7 @@
 
 // config/ reads podfence.yaml: the agent's one configuration file. Keys are KubeletConfiguration's wherever it has one
 // with that meaning, so that an operator can copy them; the rest are Podfence's own. It uses core/, and of pods/ the
-// reader of documents; it does not look at the machine, which ComposePolicy is given.
+// reader of documents; it does not look at the machine, which ComposePolicy is given, but for its name.
 
 #include <cstdint>
 #include <map>
@@ -38,6 +38,17 @@ struct Config {
   ResourceList kube_reserved;
   std::map<std::string, std::string> eviction_hard = {{"memory.available", "100Mi"}};  // an amount, or "5%"
 
+  std::string mode = "local";       // local | manage | audit
+  std::string node_name = "";       // this node in Kubernetes; empty: see NodeName
+  std::string pod_source = "auto";  // auto | podsapi | apiserver | kubelet
+  std::string api_server = "";      // URL; empty: that of the environment
+  std::string api_server_token_file = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+  std::string api_server_ca_file = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+  std::string kubelet_pods_url = "http://127.0.0.1:10255/pods";
+  std::string pods_api_socket = "/var/lib/kubelet/pods-api/pods-api.sock";
+  std::string nri_socket_path = "/var/run/nri/nri.sock";  // of the runtime
+  std::string nri_plugin_index = "90";                    // two digits: plugins are asked in this order
+
   std::string machine = "live";                             // live | FILE.xml | an hwloc synthetic description
   std::string static_pod_path = "/etc/podfence/pods";       // directory of Pod manifests that is watched
   std::string state_directory = "/var/lib/podfence";        // checkpoint, lock, records
@@ -59,6 +70,11 @@ absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file)
 absl::StatusOr<Config> LoadConfigFile(const std::string& path);
 // All keys, in the order of config/podfence.yaml.
 std::vector<std::string> ConfigKeys();
+
+// The node's name in Kubernetes: nodeName, else the environment's NODE_NAME (which a DaemonSet sets from
+// spec.nodeName), else the host's name in lower case, as the kubelet takes it (pkg/util/node GetHostname). An error
+// where none is valid.
+absl::StatusOr<std::string> NodeName(const Config& config);
 
 // "HOST:PORT", "[IPV6]:PORT"; InvalidArgument says what is wrong.
 absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text);

@@ -17,6 +17,22 @@ namespace {
 
 constexpr std::string_view kPodPrefix = "pod";
 
+// Whether the kernel says what was written; the scheduling domain, which the kernel may refuse, apart.
+absl::Status CheckFenced(const Cgroup& cgroup, const Fence& fence, const FenceState& state, const WholeSets& whole) {
+  const std::vector<Difference> left = Compare(fence, state.now, whole);
+  if (!left.empty() && !IsPartitionFile(left[0].file)) {
+    return absl::AbortedError(Cat("fence ", cgroup.path(), ": wrote ", left[0].file, "=", left[0].expected,
+                                  ", but it says ", left[0].found, ": someone else writes it too"));
+  }
+  const EffectiveRange expected = ExpectEffective(fence.role, fence.cpus, state.now.cpus_exclusive, whole);
+  if (!fence.cpus.empty() && !expected.Holds(state.effective)) {
+    return absl::FailedPreconditionError(Cat("fence ", cgroup.path(), ": wrote cpuset.cpus=", fence.cpus.ToString(),
+                                             ", but effective are ", state.effective.ToString(),
+                                             ": a cgroup above allows fewer"));
+  }
+  return absl::OkStatus();
+}
+
 // Writes every file of a cgroup's fence but the scheduling domain's, which the next pass makes, and reads them back:
 // for a cgroup that nobody lives in yet, so in any order. Returns what stands in the files then.
 absl::StatusOr<Fence> FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const WholeSets& whole) {
@@ -31,17 +47,7 @@ absl::StatusOr<Fence> FenceAndCheck(const Cgroup& cgroup, const Fence& fence, co
   }
   state = ReadFence(cgroup);
   if (!state.ok()) return state.status();
-  const std::vector<Difference> left = Compare(fence, state->now, whole);
-  if (!left.empty() && !IsPartitionFile(left[0].file)) {
-    return absl::AbortedError(Cat("fence ", cgroup.path(), ": wrote ", left[0].file, "=", left[0].expected,
-                                  ", but it says ", left[0].found, ": someone else writes it too"));
-  }
-  const EffectiveRange expected = ExpectEffective(fence.role, fence.cpus, state->now.cpus_exclusive, whole);
-  if (!fence.cpus.empty() && !expected.Holds(state->effective)) {
-    return absl::FailedPreconditionError(Cat("fence ", cgroup.path(), ": wrote cpuset.cpus=", fence.cpus.ToString(),
-                                             ", but effective are ", state->effective.ToString(),
-                                             ": a cgroup above allows fewer"));
-  }
+  if (absl::Status status = CheckFenced(cgroup, fence, *state, whole); !status.ok()) return status;
   return std::move(state->now);
 }
 
@@ -51,7 +57,8 @@ struct Enforcer::Impl {
   Cgroup root;
   std::string own_name;
   PlanContext context;
-  std::optional<Cgroup> own;  // after Prepare
+  std::optional<Places> places;  // with runtime_cgroups
+  std::optional<Cgroup> own;     // after Prepare; of the kubelet's once it is there
   std::optional<HostFence> host;
   LeftFences left;
 
@@ -60,7 +67,17 @@ struct Enforcer::Impl {
     return absl::FailedPreconditionError("the enforcer's own cgroup is not made yet: call Prepare first");
   }
 
+  Plan PlanFor(const NodeState& state) const {
+    PlanContext with = context;
+    with.places = places ? &*places : nullptr;
+    return MakePlan(state, with);
+  }
+  absl::Status ForgetPod(std::string_view uid);
+  absl::Status TakeOwn(Cgroup cgroup);
+  absl::Status FindOwn();
   absl::StatusOr<EnforceReport> Run(const NodeState& state, bool sweep);
+  void PassBelow(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, bool sweep,
+                 EnforceReport& report);
   absl::Status CheckNobodyShares(const Plan& plan, const Fence& fence) const;
   absl::StatusOr<Cgroup> OpenFenced(const Cgroup& parent, std::string_view name, const Fence& fence,
                                     const WholeSets& whole);
@@ -114,7 +131,7 @@ absl::Status Enforcer::Impl::CheckNobodyShares(const Plan& plan, const Fence& fe
                                              path, " can still run on CPUs ", cpus.ToString(), ", which are not its"));
   };
   for (const TreeNode& node : *nodes) {
-    if (node.fence != nullptr && node.fence->role != CgroupRole::kContainer) continue;
+    if (node.fence != nullptr && HoldsOthers(node.fence->role)) continue;
     CpuSet foreign = node.effective & closed;
     if (node.fence != nullptr) foreign -= node.fence->cpus;
     if (!foreign.empty()) return shared_by(node.cgroup.path(), foreign);
@@ -143,22 +160,74 @@ absl::Status Enforcer::Impl::PassControllersOn(const Plan& plan, EnforceReport& 
   return absl::OkStatus();
 }
 
+absl::Status Enforcer::Impl::TakeOwn(Cgroup cgroup) {
+  if (absl::Status status = EnableControllers(cgroup); !status.ok()) return status;
+  context.partitions = cgroup.Has(kCpusetCpusExclusive);
+  if (!context.partitions) {
+    spdlog::warn(
+        "this kernel has no {} (Linux 6.7): exclusive containers have no scheduling domain of their own, and the "
+        "scheduler may leave one of their CPUs idle where its SMT sibling is busy. full-pcpus-only avoids that",
+        kCpusetCpusExclusive);
+  }
+  own = std::move(cgroup);
+  return absl::OkStatus();
+}
+
+// The kubelet makes its cgroup when it starts, which may be after us, and a new one where that was removed.
+absl::Status Enforcer::Impl::FindOwn() {
+  if (!places) return CheckPrepared();
+  absl::StatusOr<Cgroup> now = root.OpenChild(own_name);
+  if (absl::IsNotFound(now.status())) {
+    own.reset();
+    return absl::OkStatus();
+  }
+  if (!now.ok()) return now.status();
+  if (own && own->id() == now->id()) return absl::OkStatus();
+  return TakeOwn(*std::move(now));
+}
+
+// The runtime removes the cgroups; as long as something lives in them the pod's CPUs are not free.
+absl::Status Enforcer::Impl::ForgetPod(std::string_view uid) {
+  const auto place = places->pods.find(uid);
+  if (place == places->pods.end() || !own) return absl::OkStatus();
+  const absl::StatusOr<Cgroup> cgroup = OpenBelow(*own, place->second.path);
+  if (absl::IsNotFound(cgroup.status())) return absl::OkStatus();
+  if (!cgroup.ok()) return cgroup.status();
+  const absl::StatusOr<bool> populated = IsPopulated(*cgroup);
+  if (absl::IsNotFound(populated.status())) return absl::OkStatus();
+  if (!populated.ok()) return populated.status();
+  if (!*populated) return absl::OkStatus();
+  return absl::FailedPreconditionError(Cat("processes still live in ", cgroup->path()));
+}
+
 absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool sweep) {
-  if (absl::Status status = CheckPrepared(); !status.ok()) return status;
-  const Plan plan = MakePlan(state, context);
+  if (absl::Status status = FindOwn(); !status.ok()) return status;
+  const Plan plan = PlanFor(state);
   const absl::StatusOr<WholeSets> whole = ReadWhole(root, own_name);
   if (!whole.ok()) return whole.status();
   EnforceReport report;
   report.findings = PlanFindings(plan, root, own_name);
-  if (absl::Status status = PassControllersOn(plan, report); !status.ok()) return status;
-  absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*own, plan);
-  if (!nodes.ok()) return nodes.status();
   report.shared = plan.shared;
   report.host = plan.host;
+  std::vector<TreeNode> nodes;
+  if (own) {
+    if (absl::Status status = PassControllersOn(plan, report); !status.ok()) return status;
+    absl::StatusOr<std::vector<TreeNode>> read = ReadTree(*own, plan);
+    if (!read.ok()) return read.status();
+    nodes = *std::move(read);
+  }
+  PassBelow(plan, *whole, std::move(nodes), sweep, report);
+  absl::StatusOr<std::optional<Finding>> quota = FindQuotaAbove(root, plan);
+  if (quota.ok() && *quota) report.findings.push_back(**std::move(quota));
+  return report;
+}
+
+void Enforcer::Impl::PassBelow(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, bool sweep,
+                               EnforceReport& report) {
   std::vector<Unseen> unseen;  // an inspection tells of it; here it is no reason to stop
   // Before a repair of cpuset.mems lets the kernel bring it back.
-  if (sweep) std::ranges::move(FindMemoryOutside(*nodes, unseen), std::back_inserter(report.findings));
-  Pass pass(plan, *whole, *std::move(nodes), report);
+  if (sweep) std::ranges::move(FindMemoryOutside(nodes, unseen), std::back_inserter(report.findings));
+  Pass pass(plan, whole, std::move(nodes), report);
   pass.FindDrift(left);
   pass.Vacate();
   if (host) {
@@ -171,9 +240,6 @@ absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool s
     host->Apply(plan.host, pass.partitioned(), report.findings);
   }
   left = pass.Left();
-  absl::StatusOr<std::optional<Finding>> quota = FindQuotaAbove(root, plan);
-  if (quota.ok() && *quota) report.findings.push_back(**std::move(quota));
-  return report;
 }
 
 Enforcer::Enforcer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -194,25 +260,25 @@ absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const 
     host = *std::move(fence);
   }
   PlanContext context{machine.Cpus(), std::move(options.reserved), options.cpu_manager, false};
-  return Enforcer(std::unique_ptr<Impl>(
-      new Impl{*std::move(root), std::move(options.name), std::move(context), std::nullopt, std::move(host), {}}));
+  return Enforcer(
+      std::unique_ptr<Impl>(new Impl{.root = *std::move(root),
+                                     .own_name = std::move(options.name),
+                                     .context = std::move(context),
+                                     .places = options.runtime_cgroups ? std::optional(Places()) : std::nullopt,
+                                     .own = std::nullopt,
+                                     .host = std::move(host),
+                                     .left = {}}));
 }
 
 absl::Status Enforcer::Prepare() {
   if (absl::Status status = EnableControllers(impl_->root); !status.ok()) return status;
+  if (impl_->places) return impl_->FindOwn();
   absl::StatusOr<Cgroup> own = impl_->root.CreateChild(impl_->own_name);
   if (!own.ok()) return own.status();
-  if (absl::Status status = EnableControllers(*own); !status.ok()) return status;
-  impl_->context.partitions = own->Has(kCpusetCpusExclusive);
-  if (!impl_->context.partitions) {
-    spdlog::warn(
-        "this kernel has no {} (Linux 6.7): exclusive containers have no scheduling domain of their own, and the "
-        "scheduler may leave one of their CPUs idle where its SMT sibling is busy. full-pcpus-only avoids that",
-        kCpusetCpusExclusive);
-  }
-  impl_->own = *std::move(own);
-  return absl::OkStatus();
+  return impl_->TakeOwn(*std::move(own));
 }
+
+void Enforcer::SetPlaces(Places places) { impl_->places = std::move(places); }
 
 absl::StatusOr<EnforceReport> Enforcer::Apply(const NodeState& state) { return impl_->Run(state, false); }
 absl::StatusOr<EnforceReport> Enforcer::Reconcile(const NodeState& state) { return impl_->Run(state, true); }
@@ -220,7 +286,7 @@ absl::StatusOr<EnforceReport> Enforcer::Reconcile(const NodeState& state) { retu
 absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, std::string_view uid,
                                                        std::string_view container) {
   if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
-  const Plan plan = MakePlan(state, impl_->context);
+  const Plan plan = impl_->PlanFor(state);
   const Fence* fence = plan.FindContainer(uid, container);
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
   const absl::StatusOr<WholeSets> whole = ReadWhole(impl_->root, impl_->own_name);
@@ -242,13 +308,47 @@ absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, s
 absl::StatusOr<Cgroup> Enforcer::FindContainerCgroup(const NodeState& state, std::string_view uid,
                                                      std::string_view container) const {
   if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
-  const Plan plan = MakePlan(state, impl_->context);
+  const Plan plan = impl_->PlanFor(state);
   const Fence* fence = plan.FindContainer(uid, container);
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
   return OpenBelow(*impl_->own, fence->path);
 }
 
+absl::Status Enforcer::CheckContainer(const NodeState& state, std::string_view uid, std::string_view container) const {
+  if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
+  const Plan plan = impl_->PlanFor(state);
+  const Fence* fence = plan.FindContainer(uid, container);
+  if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
+  const absl::StatusOr<WholeSets> whole = ReadWhole(impl_->root, impl_->own_name);
+  if (!whole.ok()) return whole.status();
+  const absl::StatusOr<Cgroup> cgroup = OpenBelow(*impl_->own, fence->path);
+  if (!cgroup.ok()) return cgroup.status();
+  const absl::StatusOr<FenceState> found = ReadFence(*cgroup);
+  if (!found.ok()) return found.status();
+  if (absl::Status status = CheckFenced(*cgroup, *fence, *found, *whole); !status.ok()) return status;
+  return impl_->CheckNobodyShares(plan, *fence);
+}
+
+absl::StatusOr<Fence> Enforcer::DecidedFence(const NodeState& state, std::string_view uid,
+                                             std::string_view container) const {
+  PlanContext context = impl_->context;
+  Places alone;
+  if (impl_->places) {
+    // Where it is now, or would be by itself.
+    const auto known = impl_->places->pods.find(uid);
+    if (known != impl_->places->pods.end()) alone.pods.insert(*known);
+    PodPlace& place = alone.pods[std::string(uid)];
+    place.containers.try_emplace(std::string(container), Cat(QuotaGroupOf(place.path), "/", container));
+    context.places = &alone;
+  }
+  const Plan plan = MakePlan(state, context);
+  const Fence* fence = plan.FindContainer(uid, container);
+  if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
+  return *fence;
+}
+
 absl::Status Enforcer::RemovePod(std::string_view uid) {
+  if (impl_->places) return impl_->ForgetPod(uid);
   if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
   const std::string name = Cat(kPodPrefix, uid);
   if (absl::Status status = impl_->own->RemoveChild(name); !status.ok()) return status;

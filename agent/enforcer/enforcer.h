@@ -2,7 +2,8 @@
 
 // The enforcer brings the kernel to what a committed NodeState says: it vacates, then hands over, reads back, and
 // repairs what others change. It uses core/ and cgroup/ alone, decides nothing about CPUs or memory, and knows no
-// pods but those of the NodeState. Layout below the injected cgroup root: <name>/pod<uid>/<container>.
+// pods but those of the NodeState. Layout below the injected cgroup root: <name>/pod<uid>/<container>, or, where a
+// container runtime makes the pods' cgroups, whatever it says (Places).
 
 #include <memory>
 #include <optional>
@@ -22,7 +23,8 @@
 namespace podfence {
 
 struct EnforcerOptions {
-  std::string name = "podfence";         // of the cgroup below the root that holds everything of ours
+  std::string name = "podfence";         // of the cgroup below the root that holds all pods
+  bool runtime_cgroups = false;          // it and the pods' cgroups are made by others, who say where (SetPlaces)
   CpuSet reserved;                       // the system's CPUs
   bool cpu_manager = true;               // false under cpuManagerPolicy none
   std::optional<HostFenceOptions> host;  // none: the host stays as it is
@@ -54,8 +56,11 @@ class Enforcer {
   Enforcer& operator=(Enforcer&&) noexcept;
   ~Enforcer();  // leaves everything as it is; see ReleaseHost
 
-  // Makes our own cgroup with all controllers enabled downwards. Idempotent; once before all else.
+  // Makes the cgroup that holds all pods, unless that is the kubelet's, with all controllers enabled downwards.
+  // Idempotent; once before all else.
   absl::Status Prepare();
+  // Where the runtime keeps the pods, from the next pass on. Only with runtime_cgroups.
+  void SetPlaces(Places places);
 
   // Makes the kernel say what state says, for all cgroups that exist: (1) every shared cgroup, the host's too, is
   // taken off CPUs that are someone's own; (2) cpuset.cpus.effective is read back; (3) owners get theirs, then shared
@@ -70,10 +75,17 @@ class Enforcer {
   // names the one that has. FailedPrecondition too where processes of an earlier start still live in it.
   absl::StatusOr<Cgroup> CreateContainerCgroup(const NodeState& state, std::string_view uid,
                                                std::string_view container);
+  // Whether the container may run in the cgroup that the runtime made for it: it is fenced whole, as read back, and no
+  // shared cgroup still has one of its CPUs. After a pass. FailedPrecondition says what is not as decided; NotFound
+  // where there is no such decision or cgroup.
+  absl::Status CheckContainer(const NodeState& state, std::string_view uid, std::string_view container) const;
+  // What is decided for a container, wherever its cgroup will be. NotFound where nothing is.
+  absl::StatusOr<Fence> DecidedFence(const NodeState& state, std::string_view uid, std::string_view container) const;
   // The cgroup of a container that was made before; NotFound where there is none.
   absl::StatusOr<Cgroup> FindContainerCgroup(const NodeState& state, std::string_view uid,
                                              std::string_view container) const;
-  // Removes the pod's cgroups. FailedPrecondition where processes still live there; Ok where there are none.
+  // Removes the pod's cgroups, or waits for the runtime to have done so. FailedPrecondition where processes still live
+  // there; Ok where there are none.
   absl::Status RemovePod(std::string_view uid);
   // Pods that have cgroups below ours, by UID.
   absl::StatusOr<std::vector<std::string>> PodsWithCgroups() const;

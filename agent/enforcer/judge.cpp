@@ -9,6 +9,7 @@ Fence WantedOf(const TreeNode& node, const Plan& plan) {
   Fence wanted = node.fence != nullptr ? *node.fence : node.now;
   if (node.fence == nullptr && !plan.shared.empty()) wanted.cpus = plan.shared;
   if (node.fence == nullptr) wanted.partition = "member";
+  if (!wanted.held.cpus) wanted.cpus = node.now.cpus;
   return wanted;
 }
 
@@ -28,7 +29,7 @@ std::optional<Finding> FindUnknown(const TreeNode& node, const Fence& wanted) {
 }
 
 CpuSet ForeignCpus(const TreeNode& node, const Fence& wanted, const Plan& plan) {
-  if (node.fence != nullptr && node.fence->role != CgroupRole::kContainer) return {};
+  if (node.fence != nullptr && HoldsOthers(node.fence->role)) return {};
   return (node.effective & plan.exclusive) - wanted.cpus;
 }
 

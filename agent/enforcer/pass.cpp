@@ -134,7 +134,10 @@ void Pass::Grow() {
 LeftFences Pass::Left() const {
   LeftFences left;
   for (const TreeNode& node : nodes_) {
-    if (node.fence != nullptr) left[node.path] = {node.cgroup.id(), node.now};
+    if (node.fence == nullptr) continue;
+    LeftFence& fence = left[node.path];
+    fence = {node.cgroup.id(), node.now};
+    fence.fence.held = node.fence->held;  // what is someone else's to write is no drift
   }
   return left;
 }

@@ -4,6 +4,7 @@
 
 #include "agent/core/text.h"
 #include "agent/enforcer/kube_values.h"
+#include "agent/enforcer/quota_split.h"
 
 namespace podfence {
 namespace {
@@ -23,79 +24,6 @@ NumaSet NodesOf(const std::vector<MemoryBlock>& blocks) {
   return nodes;
 }
 
-std::string PodPath(std::string_view uid) { return Cat("pod", uid); }
-
-// One container of a pod with what the quota rules need of it.
-struct Member {
-  const Container* container = nullptr;
-  const ContainerAllocation* allocation = nullptr;
-  bool one_shot = false;  // an init container that ends before the app containers start
-  bool exclusive = false;
-  bool in_group = false;               // shares the quota group
-  std::optional<int64_t> quota_milli;  // its own quota; none: max
-};
-
-// The plan of one pod's quotas where exclusive containers have no bubble (design "Quotas"): the pod's own is max, and
-// what exclusive CPUs leave of its limit holds the shared containers.
-class QuotaSplit {
- public:
-  QuotaSplit(std::vector<Member>& members, int64_t limit_milli) : members_(members), limit_milli_(limit_milli) {}
-
-  void Run() {
-    const CpuSet owned = OwnedBy([](const Member& member) { return !member.one_shot; });
-    rest_milli_ = limit_milli_ - 1000 * static_cast<int64_t>(owned.size());
-    std::vector<Member*> group;
-    bool shared_sidecar = false;  // one that runs beside the init containers after it
-    CpuSet sidecars_own;
-    for (Member& member : members_) {
-      if (member.exclusive) {
-        if (IsSidecar(*member.container)) sidecars_own |= *member.allocation->cpus;
-        continue;
-      }
-      if (!member.one_shot || !GiveOwnBudget(member, owned, sidecars_own, shared_sidecar)) group.push_back(&member);
-      if (!member.one_shot && IsSidecar(*member.container)) shared_sidecar = true;
-    }
-    if (!group.empty() && rest_milli_ <= 0) starved_.push_back("the shared containers");
-    grouped_ = group.size() > 1;
-    for (Member* member : group) {
-      member->in_group = grouped_;
-      if (!grouped_) member->quota_milli = std::min(rest_milli_, OwnCpuLimit(*member->container).value_or(rest_milli_));
-    }
-  }
-
-  bool grouped() const { return grouped_; }
-  int64_t rest_milli() const { return rest_milli_; }
-  // Who has nothing left, in words.
-  const std::vector<std::string>& starved() const { return starved_; }
-
- private:
-  // A one-shot init container runs before the app containers, so their exclusive CPUs' time is there for it; and all
-  // that is left beside, unless a shared sidecar needs it by then. False: there is no such time, it shares the group's.
-  bool GiveOwnBudget(Member& member, const CpuSet& owned, const CpuSet& sidecars_own, bool shared_sidecar) {
-    const int64_t lent = 1000 * static_cast<int64_t>((owned - sidecars_own).size());
-    if (shared_sidecar && lent == 0) return false;
-    const int64_t budget = lent + (shared_sidecar ? 0 : rest_milli_);
-    if (budget <= 0) starved_.push_back(Cat("init container ", member.container->name));
-    member.quota_milli = std::min(budget, OwnCpuLimit(*member.container).value_or(budget));
-    return true;
-  }
-
-  template <typename Predicate>
-  CpuSet OwnedBy(Predicate&& predicate) const {
-    CpuSet cpus;
-    for (const Member& member : members_) {
-      if (member.exclusive && predicate(member)) cpus |= *member.allocation->cpus;
-    }
-    return cpus;
-  }
-
-  std::vector<Member>& members_;
-  int64_t limit_milli_;
-  int64_t rest_milli_ = 0;
-  bool grouped_ = false;
-  std::vector<std::string> starved_;
-};
-
 CpuMax Quota(std::optional<int64_t> milli) {
   CpuMax max;
   max.period_us = kQuotaPeriodUs;
@@ -105,75 +33,123 @@ CpuMax Quota(std::optional<int64_t> milli) {
 
 class PodPlanner {
  public:
-  PodPlanner(const PodAllocation& allocation, bool partitions, Plan& plan)
-      : allocation_(allocation), pod_(*allocation.pod), partitions_(partitions), plan_(plan) {}
+  // place: null where the pod's cgroups are ours.
+  PodPlanner(const PodAllocation& allocation, const PodPlace* place, bool partitions, Plan& plan)
+      : allocation_(allocation),
+        pod_(*allocation.pod),
+        place_(place),
+        path_(place != nullptr ? place->path : Cat("pod", pod_.uid)),
+        partitions_(partitions),
+        plan_(plan) {}
 
   void Run() {
-    bool any_exclusive = false;
     ForEachContainer(pod_, [&](const Container& container, bool init) {
       const ContainerAllocation* held = allocation_.Find(container.name);
       if (held == nullptr) return;  // not admitted with the pod: nothing was decided for it
-      const bool exclusive = IsExclusive(*held);
-      any_exclusive |= exclusive;
-      members_.push_back({&container, held, init && !IsSidecar(container), exclusive, false, std::nullopt});
+      Member& member = members_.emplace_back();
+      member.container = &container;
+      member.allocation = held;
+      member.one_shot = init && !IsSidecar(container);
+      member.exclusive = IsExclusive(*held);
+      member.weight = static_cast<int64_t>(CpuWeight(ContainerCpuRequest(pod_, container)));
+      if (const std::string* known = PlaceOf(container.name)) member.apart = !known->starts_with(QuotaGroupOf(path_));
+      any_exclusive_ |= member.exclusive;
     });
     const Amounts limits = PodLimits(pod_);
     // With a bubble the shared containers are held by the pod shared pool's cpuset, so only limits of their own are
     // quotas; without exclusive containers every container has its own limit or its pod's, as the kubelet sets it.
     for (Member& member : members_) {
       if (member.exclusive) continue;
-      member.quota_milli = allocation_.cpus || any_exclusive ? OwnCpuLimit(*member.container)
-                                                             : ContainerLimits(pod_, *member.container).cpu_milli;
+      member.quota_milli =
+          HasOwnCpus() ? OwnCpuLimit(*member.container) : ContainerLimits(pod_, *member.container).cpu_milli;
     }
     QuotaSplit split(members_, limits.cpu_milli.value_or(0));
-    if (any_exclusive && !allocation_.cpus && limits.cpu_milli) split.Run();
+    if (any_exclusive_ && !allocation_.cpus && limits.cpu_milli) split.Run();
 
-    AddPodFence(limits, any_exclusive);
-    if (split.grouped()) AddGroupFence(split.rest_milli());
+    AddPodFence(limits);
+    if (split.grouped()) AddGroupFence(split.group_milli());
     for (const Member& member : members_) AddContainerFence(member);
+    if (place_ != nullptr) AddGuestFences();
     for (const std::string& who : split.starved()) ReportStarved(who, *limits.cpu_milli);
   }
 
  private:
-  void AddPodFence(const Amounts& limits, bool any_exclusive) {
+  bool HasOwnCpus() const { return any_exclusive_ || allocation_.cpus; }
+  // Where the runtime made a container's cgroup; null: it did not, or nobody but us makes them.
+  const std::string* PlaceOf(const std::string& container) const {
+    if (place_ == nullptr) return nullptr;
+    const auto found = place_->containers.find(container);
+    return found == place_->containers.end() ? nullptr : &found->second;
+  }
+  // What is the kubelet's own is not held.
+  HeldFiles Held() const {
+    if (place_ == nullptr) return {};
+    return {.mems = false, .cpu_max = HasOwnCpus(), .cpu_weight = false, .memory_max = false};
+  }
+
+  // Where what shares runs in this pod: with its shared containers.
+  CpuSet SharedCpus() const {
+    if (!allocation_.cpus) return plan_.shared;
+    CpuSet rest = *allocation_.cpus;
+    for (const Member& member : members_) {
+      if (member.exclusive) rest -= *member.allocation->cpus;
+    }
+    return rest.empty() ? plan_.shared : rest;
+  }
+
+  void AddPodFence(const Amounts& limits) {
     Fence fence;
-    fence.path = PodPath(pod_.uid);
+    fence.path = path_;
     fence.role = CgroupRole::kPod;
     fence.uid = pod_.uid;
+    fence.held = Held();
     if (allocation_.cpus) {
       fence.cpus = *allocation_.cpus;
       fence.exclusive = true;
     }
+    if (place_ != nullptr && !plan_.shared.empty()) {
+      fence.cpus |= SharedCpus();
+      for (const Member& member : members_) {
+        if (member.exclusive) fence.cpus |= *member.allocation->cpus;
+      }
+      fence.exclusive = allocation_.cpus && fence.cpus == *allocation_.cpus;
+    }
     for (const Member& member : members_) {
       if (HasPartition(member)) fence.cpus_exclusive |= *member.allocation->cpus;
     }
-    fence.cpu_max = Quota(any_exclusive || allocation_.cpus ? std::nullopt : limits.cpu_milli);
+    fence.cpu_max = Quota(HasOwnCpus() ? std::nullopt : limits.cpu_milli);
     fence.cpu_weight = CpuWeight(PodRequests(pod_).cpu_milli.value_or(0));
     fence.memory_max = AsBytes(limits.memory_bytes);
     plan_.fences.push_back(std::move(fence));
   }
 
-  void AddGroupFence(int64_t rest_milli) {
+  void AddGroupFence(int64_t group_milli) {
     Fence fence;
-    fence.path = Cat(PodPath(pod_.uid), "/", kQuotaGroup);
+    fence.path = QuotaGroupOf(path_);
     fence.role = CgroupRole::kQuotaGroup;
     fence.uid = pod_.uid;
-    fence.cpu_max = Quota(rest_milli);
-    uint64_t weight = 0;
+    fence.held = Held();
+    fence.held.cpus = place_ == nullptr;
+    fence.held.cpu_weight = true;  // the runtime makes it with the weight of one
+    fence.cpu_max = Quota(group_milli);
+    int64_t weight = 0;
     for (const Member& member : members_) {
-      if (member.in_group) weight += WeightOf(member);
+      if (member.InGroup()) weight += member.weight;
     }
-    fence.cpu_weight = std::min(weight, kMaxWeight);
+    fence.cpu_weight = std::min(static_cast<uint64_t>(weight), kMaxWeight);
     plan_.fences.push_back(std::move(fence));
   }
 
   void AddContainerFence(const Member& member) {
     Fence fence;
-    const std::string parent = member.in_group ? Cat(PodPath(pod_.uid), "/", kQuotaGroup) : PodPath(pod_.uid);
-    fence.path = Cat(parent, "/", member.container->name);
+    const std::string* known = PlaceOf(member.container->name);
+    if (place_ != nullptr && known == nullptr) return;
+    if (member.shares_quota) fence.group = QuotaGroupOf(path_);
+    fence.path = known != nullptr ? *known : Cat(member.InGroup() ? fence.group : path_, "/", member.container->name);
     fence.uid = pod_.uid;
     fence.container = member.container->name;
     fence.exclusive = member.exclusive;
+    fence.held = Held();
     const bool own_set = member.allocation->cpus && !member.allocation->cpus->empty();
     fence.cpus = own_set ? *member.allocation->cpus : plan_.shared;
     if (HasPartition(member)) {
@@ -181,17 +157,34 @@ class PodPlanner {
       fence.partition = "root";
     }
     fence.mems = NodesOf(member.allocation->memory);
+    fence.held.mems |= !fence.mems.empty();
     fence.cpu_max = Quota(member.quota_milli);
-    fence.cpu_weight = WeightOf(member);
+    fence.cpu_weight = static_cast<uint64_t>(member.weight);
     fence.memory_max = AsBytes(ContainerLimits(pod_, *member.container).memory_bytes);
     plan_.fences.push_back(std::move(fence));
+  }
+
+  // The sandbox and ephemeral containers, which no decision names.
+  void AddGuestFences() {
+    const auto add = [&](const std::string& path, CgroupRole role, const std::string& name) {
+      Fence fence;
+      fence.path = path;
+      fence.role = role;
+      fence.container = name;
+      fence.uid = pod_.uid;
+      fence.cpus = SharedCpus();
+      fence.held = {.mems = false, .cpu_max = false, .cpu_weight = false, .memory_max = false};
+      plan_.fences.push_back(std::move(fence));
+    };
+    if (!place_->pause.empty()) add(place_->pause, CgroupRole::kPause, "");
+    for (const auto& [name, path] : place_->guests) add(path, CgroupRole::kContainer, name);
   }
 
   void ReportStarved(const std::string& who, int64_t limit_milli) {
     Finding finding;
     finding.kind = FindingKind::kNoQuotaLeft;
     finding.pod = pod_.uid;
-    finding.path = PodPath(pod_.uid);
+    finding.path = path_;
     finding.file = std::string(kCpuMax);
     finding.expected = Quota(0).ToString();
     finding.message = Cat("pod ", pod_.FullName(), ": its exclusive CPUs use up its CPU limit of ", limit_milli,
@@ -201,7 +194,6 @@ class PodPlanner {
   }
 
   bool HasPartition(const Member& member) const { return partitions_ && member.exclusive && !member.one_shot; }
-  uint64_t WeightOf(const Member& member) const { return CpuWeight(ContainerCpuRequest(pod_, *member.container)); }
   static std::optional<uint64_t> AsBytes(std::optional<int64_t> bytes) {
     if (!bytes) return std::nullopt;
     return static_cast<uint64_t>(*bytes);
@@ -209,10 +201,35 @@ class PodPlanner {
 
   const PodAllocation& allocation_;
   const Pod& pod_;
+  const PodPlace* place_;
+  std::string path_;
   bool partitions_;
   Plan& plan_;
   std::vector<Member> members_;
+  bool any_exclusive_ = false;
 };
+
+// The cgroup that holds all pods. As the kubelet weighs them together against the host: by the CPUs that are not the
+// system's (cm/node_container_manager_linux.go getCgroupConfig). One of the kubelet's is its own to weigh, and it
+// widens its cpuset at each start.
+Fence TopFence(const PlanContext& context) {
+  Fence top;
+  top.role = CgroupRole::kTop;
+  top.cpu_weight = CpuWeight(1000 * static_cast<int64_t>((context.all - context.reserved).size()));
+  if (context.places != nullptr) {
+    top.held = {.cpus = false, .mems = false, .cpu_weight = false, .memory_max = false};
+  }
+  return top;
+}
+
+Fence ClassFence(const std::string& path, const CpuSet& cpus) {
+  Fence fence;
+  fence.path = path;
+  fence.role = CgroupRole::kClass;
+  fence.cpus = cpus;
+  fence.held = {.mems = false, .cpu_max = false, .cpu_weight = false, .memory_max = false};
+  return fence;
+}
 
 // Where node-shared containers and the host run.
 void PlanPools(const NodeState& state, const PlanContext& context, Plan& plan) {
@@ -241,6 +258,15 @@ void PlanPools(const NodeState& state, const PlanContext& context, Plan& plan) {
 
 }  // namespace
 
+std::string QuotaGroupOf(std::string_view pod) {
+  constexpr std::string_view kSlice = ".slice";
+  if (!pod.ends_with(kSlice)) return Cat(pod, "/", kQuotaGroup);
+  // systemd nests slices by the dashes of their names.
+  std::string_view stem = pod.substr(pod.rfind('/') + 1);
+  stem.remove_suffix(kSlice.size());
+  return Cat(pod, "/", stem, "-shared.slice");
+}
+
 const Fence* Plan::Find(std::string_view path) const {
   for (const Fence& fence : fences) {
     if (fence.path == path) return &fence;
@@ -264,16 +290,20 @@ Plan MakePlan(const NodeState& state, const PlanContext& context) {
     }
   }
   PlanPools(state, context, plan);
-  // As the kubelet weighs all pods together against the host: by the CPUs that are not the system's
-  // (cm/node_container_manager_linux.go getCgroupConfig).
-  Fence top;
-  top.role = CgroupRole::kTop;
-  top.cpu_weight = CpuWeight(1000 * static_cast<int64_t>((context.all - context.reserved).size()));
-  plan.fences.push_back(std::move(top));
+  plan.fences.push_back(TopFence(context));
+  if (context.places != nullptr) {
+    for (const std::string& path : context.places->classes) plan.fences.push_back(ClassFence(path, plan.shared));
+  }
   CpuSet partitions;
   for (const auto& [uid, allocation] : state.pods) {
+    const PodPlace* place = nullptr;
+    if (context.places != nullptr) {
+      const auto found = context.places->pods.find(uid);
+      if (found == context.places->pods.end()) continue;  // in a QoS class, or not there yet
+      place = &found->second;
+    }
     const size_t pod = plan.fences.size();
-    PodPlanner(allocation, context.partitions, plan).Run();
+    PodPlanner(allocation, place, context.partitions, plan).Run();
     partitions |= plan.fences[pod].cpus_exclusive;
   }
   plan.fences.front().cpus_exclusive = std::move(partitions);

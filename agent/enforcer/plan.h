@@ -9,20 +9,38 @@
 #include "agent/core/cpu_set.h"
 #include "agent/core/node_state.h"
 #include "agent/enforcer/finding.h"
+#include "agent/enforcer/places.h"
 
 namespace podfence {
 
-// Whose a cgroup below ours is.
+// Whose a cgroup below the top one is.
 enum class CgroupRole {
-  kTop,         // our own top cgroup: inherits all CPUs, no quota
-  kPod,         // pod<uid>: holds the containers' cgroups, no process
-  kQuotaGroup,  // pod<uid>/containers.quota-shared: shared containers of one pod that share one quota
+  kTop,         // the cgroup that holds all pods: inherits all CPUs, no quota
+  kPod,         // holds the containers' cgroups, no process
+  kQuotaGroup,  // <pod>/containers.quota-shared: shared containers of one pod that share one quota
   kContainer,
+  kPause,  // a pod's sandbox
+  kClass,  // a QoS class without exclusive containers, with all its pods
+};
+// Whether a cgroup of that role only holds others that are fenced themselves: no process lives in it.
+constexpr bool HoldsOthers(CgroupRole role) {
+  return role == CgroupRole::kTop || role == CgroupRole::kPod || role == CgroupRole::kQuotaGroup;
+}
+
+// Which control files a fence holds. The rest is left to whoever made the cgroup.
+struct HeldFiles {
+  bool cpus = true;
+  bool mems = true;
+  bool cpu_max = true;
+  bool cpu_weight = true;
+  bool memory_max = true;
+  bool partition = true;  // cpuset.cpus.exclusive and cpuset.cpus.partition
+  friend bool operator==(const HeldFiles&, const HeldFiles&) = default;
 };
 
 // What the control files of one cgroup must say.
 struct Fence {
-  std::string path;  // relative to our own cgroup, which is "": "pod<uid>/<container>"
+  std::string path;  // relative to the top cgroup, which is "": "pod<uid>/<container>"
   CgroupRole role = CgroupRole::kContainer;
   std::string uid;
   std::string container;             // empty but for kContainer
@@ -34,6 +52,8 @@ struct Fence {
   CpuMax cpu_max;
   uint64_t cpu_weight = 100;
   std::optional<uint64_t> memory_max;  // bytes; none: max
+  HeldFiles held;
+  std::string group = {};  // the quota group that a container belongs in; empty: none
   friend bool operator==(const Fence&, const Fence&) = default;
 };
 
@@ -43,6 +63,8 @@ struct PlanContext {
   CpuSet reserved;          // the system's CPUs
   bool cpu_manager = true;  // false under cpuManagerPolicy none: containers without own CPUs are not fenced
   bool partitions = false;  // the kernel lets any cgroup be a partition root (Linux 6.7)
+  // Where a container runtime keeps the pods; null: nobody does, and their cgroups are ours.
+  const Places* places = nullptr;
 };
 
 struct Plan {
@@ -57,6 +79,9 @@ struct Plan {
   const Fence* FindContainer(std::string_view uid, std::string_view container) const;
 };
 
+// The quota group of a pod whose cgroup is at `pod`, and whether a path is in it.
+std::string QuotaGroupOf(std::string_view pod);
+
 // Turns decisions into the wanted contents of control files. Pure. The rules:
 // - cpuset: an exclusive container has its own CPUs, a pod-isolated one its pod's shared pool, every other the node
 //   shared pool; a pod with a bubble is held to it as a whole.
@@ -70,6 +95,12 @@ struct Plan {
 // - cpu.weight: from the request as the kubelet and its cgroup library do (helpers_linux.go MilliCPUToShares, then
 //   shares to weight on the quadratic curve that maps 2, 1024, 262144 to 1, 100, 10000).
 // - memory.max from limits, cpuset.mems from the blocks.
+// Of cgroups that a container runtime made (places) only what keeps the promises is held, the rest is the kubelet's:
+// - A QoS class is held to the node shared pool, a sandbox and an ephemeral container to where their pod's shared
+//   containers run, a pod to all that its parts may run on.
+// - The quotas of a pod with exclusive containers and of its shared ones, and cpuset.mems where memory was assigned.
+// - A shared container that stands beside its quota group (it was there before Podfence) gets its part of the group's
+//   quota, by weight: the processes of others are not moved.
 Plan MakePlan(const NodeState& state, const PlanContext& context);
 
 }  // namespace podfence

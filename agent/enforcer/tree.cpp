@@ -36,7 +36,7 @@ class Reader {
     absl::StatusOr<FenceState> state = ReadFence(cgroup);
     if (!state.ok()) return LeaveOut(cgroup.path(), state.status());
     nodes_.push_back({std::move(cgroup), path, fence, std::move(state->now), std::move(state->effective)});
-    if (fence == nullptr || fence->role == CgroupRole::kContainer) return absl::OkStatus();
+    if (fence == nullptr || !HoldsOthers(fence->role)) return absl::OkStatus();
     const size_t index = nodes_.size() - 1;
     const absl::StatusOr<std::vector<std::string>> children = nodes_[index].cgroup.Children();
     if (!children.ok()) return LeaveOut(nodes_[index].cgroup.path(), children.status());
@@ -113,7 +113,7 @@ absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& pl
 absl::StatusOr<std::vector<Cgroup>> OpenParents(const Cgroup& own, const Plan& plan) {
   std::vector<Cgroup> parents;
   for (const Fence& fence : plan.fences) {
-    if (fence.role == CgroupRole::kContainer) continue;
+    if (!HoldsOthers(fence.role)) continue;
     absl::StatusOr<Cgroup> cgroup = OpenBelow(own, fence.path);
     if (absl::IsNotFound(cgroup.status())) continue;
     if (!cgroup.ok()) return cgroup.status();
@@ -132,26 +132,28 @@ NumaSet Simplified(NumaSet mems, const WholeSets& whole) { return whole.mems.IsS
 
 std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole) {
   std::vector<Difference> differences;
+  const HeldFiles& held = wanted.held;
   const auto check = [&](bool same, std::string_view file, std::string expected, std::string found) {
     if (!same) differences.push_back({file, std::move(expected), std::move(found)});
   };
-  check(Simplified(wanted.mems, whole) == Simplified(now.mems, whole), kCpusetMems, wanted.mems.ToString(),
-        now.mems.ToString());
-  check(MemoryText(wanted.memory_max) == MemoryText(now.memory_max), kMemoryMax, MemoryText(wanted.memory_max),
-        MemoryText(now.memory_max));
-  check(wanted.cpu_weight == now.cpu_weight, kCpuWeight, Cat(wanted.cpu_weight), Cat(now.cpu_weight));
-  check(wanted.cpu_max == now.cpu_max, kCpuMax, wanted.cpu_max.ToString(), now.cpu_max.ToString());
-  check(Simplified(wanted.cpus, whole) == Simplified(now.cpus, whole), kCpusetCpus, wanted.cpus.ToString(),
-        now.cpus.ToString());
-  check(wanted.cpus_exclusive == now.cpus_exclusive, kCpusetCpusExclusive, wanted.cpus_exclusive.ToString(),
-        now.cpus_exclusive.ToString());
-  check(wanted.partition == now.partition, kCpusetCpusPartition, wanted.partition, now.partition);
+  check(!held.mems || Simplified(wanted.mems, whole) == Simplified(now.mems, whole), kCpusetMems,
+        wanted.mems.ToString(), now.mems.ToString());
+  check(!held.memory_max || MemoryText(wanted.memory_max) == MemoryText(now.memory_max), kMemoryMax,
+        MemoryText(wanted.memory_max), MemoryText(now.memory_max));
+  check(!held.cpu_weight || wanted.cpu_weight == now.cpu_weight, kCpuWeight, Cat(wanted.cpu_weight),
+        Cat(now.cpu_weight));
+  check(!held.cpu_max || wanted.cpu_max == now.cpu_max, kCpuMax, wanted.cpu_max.ToString(), now.cpu_max.ToString());
+  check(!held.cpus || Simplified(wanted.cpus, whole) == Simplified(now.cpus, whole), kCpusetCpus,
+        wanted.cpus.ToString(), now.cpus.ToString());
+  check(!held.partition || wanted.cpus_exclusive == now.cpus_exclusive, kCpusetCpusExclusive,
+        wanted.cpus_exclusive.ToString(), now.cpus_exclusive.ToString());
+  check(!held.partition || wanted.partition == now.partition, kCpusetCpusPartition, wanted.partition, now.partition);
   return differences;
 }
 
 EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet& partitions, const WholeSets& whole) {
   const CpuSet most = cpus & whole.cpus;
-  return {role == CgroupRole::kContainer ? most : most - partitions, most};
+  return {HoldsOthers(role) ? most - partitions : most, most};
 }
 
 Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,

@@ -124,7 +124,7 @@ absl::Status LocalRuntime::StopPod(std::string_view uid) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<PodPhase>> LocalRuntime::EndedAs(const Pod& pod) const {
+absl::StatusOr<std::optional<PodResult>> LocalRuntime::EndedAs(const Pod& pod) const {
   std::vector<ContainerProgress> containers;
   absl::Status first;
   bool over = true;
@@ -140,7 +140,7 @@ absl::StatusOr<std::optional<PodPhase>> LocalRuntime::EndedAs(const Pod& pod) co
     progress.failed = progress.phase == ContainerPhase::kTerminated && !(*record)->exit->ok();
   });
   if (!first.ok()) return first;
-  if (!over) return std::optional<PodPhase>();
+  if (!over) return std::optional<PodResult>();
   return NextStep(pod, containers, false).terminal;
 }
 
@@ -148,8 +148,8 @@ absl::Status LocalRuntime::DropOldRecords(const std::vector<std::string>& uids) 
   return impl_->context.records.KeepOnly(uids);
 }
 
-std::vector<ContainerStatus> LocalRuntime::Containers() const {
-  std::vector<ContainerStatus> statuses;
+std::vector<ContainerRun> LocalRuntime::Containers() const {
+  std::vector<ContainerRun> statuses;
   for (const auto& [uid, pod] : impl_->pods) pod->AppendStatus(statuses);
   return statuses;
 }

@@ -58,11 +58,11 @@ class LocalRuntime : public Runtime {
   // killed. on_pod_stopped follows; the pod's records and logs are removed. Idempotent; NotFound for an unknown UID.
   absl::Status StopPod(std::string_view uid);
   // How the pod ended, where an earlier agent's records say that it is over: it need not be admitted again.
-  absl::StatusOr<std::optional<PodPhase>> EndedAs(const Pod& pod) const;
+  absl::StatusOr<std::optional<PodResult>> EndedAs(const Pod& pod) const;
   // Forgets the records of pods that are none of `uids`: once, after the start.
   absl::Status DropOldRecords(const std::vector<std::string>& uids);
 
-  std::vector<ContainerStatus> Containers() const override;
+  std::vector<ContainerRun> Containers() const override;
 
  private:
   struct Impl;

@@ -62,7 +62,7 @@ void LocalPod::Step() {
   grace_.reset();
   if (step.terminal && !told_terminal_) {
     told_terminal_ = true;
-    spdlog::info("pod {}: {}", pod_->FullName(), *step.terminal == PodPhase::kSucceeded ? "succeeded" : "failed");
+    spdlog::info("pod {}: {}", pod_->FullName(), *step.terminal == PodResult::kSucceeded ? "succeeded" : "failed");
     context_.callbacks.on_pod_terminal(pod_->uid, *step.terminal);
   }
   if (stopping_) context_.pod_over(std::string(pod_->uid));  // this object is gone now
@@ -91,7 +91,7 @@ void LocalPod::BoundLogs() {
   for (const std::unique_ptr<LocalContainer>& container : containers_) container->BoundLog();
 }
 
-void LocalPod::AppendStatus(std::vector<ContainerStatus>& statuses) const {
+void LocalPod::AppendStatus(std::vector<ContainerRun>& statuses) const {
   for (const std::unique_ptr<LocalContainer>& container : containers_) statuses.push_back(container->status());
 }
 

@@ -52,7 +52,7 @@ class LocalContainer {
   void BoundLog();
 
   ContainerProgress Progress() const;
-  const ContainerStatus& status() const { return status_; }
+  const ContainerRun& status() const { return status_; }
 
  private:
   bool running() const { return status_.phase == ContainerPhase::kRunning; }
@@ -73,7 +73,7 @@ class LocalContainer {
   const Container& container_;
   const bool init_;
   std::function<void()> on_change_;
-  ContainerStatus status_;
+  ContainerRun status_;
   LogFile log_;
   BackOff back_off_;
   absl::Time run_end_;
@@ -101,7 +101,7 @@ class LocalPod {
   void Stop();
   const Pod& pod() const { return *pod_; }
   void BoundLogs();
-  void AppendStatus(std::vector<ContainerStatus>& statuses) const;
+  void AppendStatus(std::vector<ContainerRun>& statuses) const;
 
  private:
   void Schedule();

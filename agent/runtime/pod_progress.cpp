@@ -16,7 +16,7 @@ class Progress {
     if (step.ending) {
       End(step);
       if (step.stopped && !asked_to_stop) {
-        step.terminal = init_failed || AppFailed() ? PodPhase::kFailed : PodPhase::kSucceeded;
+        step.terminal = init_failed || AppFailed() ? PodResult::kFailed : PodResult::kSucceeded;
       }
     } else {
       Start(step);

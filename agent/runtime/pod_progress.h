@@ -23,10 +23,10 @@ struct ContainerProgress {
 // What to do now; containers by their place in the pod: init containers, then app containers.
 struct PodStep {
   std::vector<size_t> start;
-  std::vector<size_t> stop;          // ask to end
-  bool ending = false;               // nothing will be started any more: ends are final
-  bool stopped = false;              // ending, and no container runs
-  std::optional<PodPhase> terminal;  // stopped by itself: how it went
+  std::vector<size_t> stop;           // ask to end
+  bool ending = false;                // nothing will be started any more: ends are final
+  bool stopped = false;               // ending, and no container runs
+  std::optional<PodResult> terminal;  // stopped by itself: how it went
 };
 
 // The kubelet's order of things (kuberuntime_manager.go computePodActions, computeInitContainerActions,

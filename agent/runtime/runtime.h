@@ -39,7 +39,7 @@ struct ExitStatus {
 };
 
 // One container as it stands.
-struct ContainerStatus {
+struct ContainerRun {
   std::string uid;  // of the pod
   std::string name;
   ContainerPhase phase = ContainerPhase::kWaiting;
@@ -52,7 +52,7 @@ struct ContainerStatus {
   std::string message;                  // why it waits or ended, for people
 };
 
-enum class PodPhase { kSucceeded, kFailed };
+enum class PodResult { kSucceeded, kFailed };
 
 // What a runtime tells and asks its owner. All run on the event loop's thread; none may call back into the runtime
 // but for reading. Every one must be set.
@@ -65,7 +65,7 @@ struct RuntimeCallbacks {
   std::function<void(const std::string& uid, const std::string& container)> on_started;
   std::function<void(const std::string& uid, const std::string& container, const ExitStatus& exit)> on_exited;
   // No container of the pod will run again (restart policy): its CPUs are free.
-  std::function<void(const std::string& uid, PodPhase phase)> on_pod_terminal;
+  std::function<void(const std::string& uid, PodResult phase)> on_pod_terminal;
   // A stop that was asked for is complete: no process of the pod lives.
   std::function<void(const std::string& uid)> on_pod_stopped;
 };
@@ -75,7 +75,7 @@ class Runtime {
  public:
   virtual ~Runtime() = default;
   // Every container of every pod it knows, by UID, then in the pod's order.
-  virtual std::vector<ContainerStatus> Containers() const = 0;
+  virtual std::vector<ContainerRun> Containers() const = 0;
 };
 
 }  // namespace podfence

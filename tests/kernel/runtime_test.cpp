@@ -36,7 +36,7 @@ class KernelRuntimeTest : public testing::Test {
     callbacks.find_cgroup = [this](const std::string&, const std::string& name) { return own_->OpenChild(name); };
     callbacks.on_started = [](const std::string&, const std::string&) {};
     callbacks.on_exited = [](const std::string&, const std::string&, const ExitStatus&) {};
-    callbacks.on_pod_terminal = [this](const std::string&, PodPhase phase) { phase_ = phase; };
+    callbacks.on_pod_terminal = [this](const std::string&, PodResult phase) { phase_ = phase; };
     callbacks.on_pod_stopped = [this](const std::string&) { stopped_ = true; };
     LocalRuntimeOptions options;
     options.state_dir = "/tmp/runtime-test/state";
@@ -75,7 +75,7 @@ class KernelRuntimeTest : public testing::Test {
   std::optional<Cgroup> own_;
   sd_event* loop_ = nullptr;
   std::unique_ptr<LocalRuntime> runtime_;
-  std::optional<PodPhase> phase_;
+  std::optional<PodResult> phase_;
   bool stopped_ = false;
 };
 
@@ -90,7 +90,7 @@ TEST_F(KernelRuntimeTest, TheProcessIsFencedWhateverTheAgentsOwnAffinity) {
   EXPECT_EQ(runtime_->AddPod(MakePod("cat /proc/self/cgroup; grep allowed_list /proc/self/status")), absl::OkStatus());
   EXPECT_TRUE(RunUntil([&] { return phase_.has_value(); }));
   ASSERT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
-  EXPECT_EQ(phase_, PodPhase::kSucceeded);
+  EXPECT_EQ(phase_, PodResult::kSucceeded);
   EXPECT_THAT(Log(), HasSubstr("0::/runtime-test/app\n"));
   EXPECT_THAT(Log(), HasSubstr("Cpus_allowed_list:\t2-3\n"));
   EXPECT_THAT(Log(), HasSubstr("Mems_allowed_list:\t0\n"));

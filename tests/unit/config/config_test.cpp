@@ -2,9 +2,12 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
 #include "agent/pods/document.h"
 #include "gmock/gmock.h"
@@ -46,6 +49,16 @@ void ExpectSame(const Config& a, const Config& b) {
   EXPECT_EQ(a.system_reserved, b.system_reserved);
   EXPECT_EQ(a.kube_reserved, b.kube_reserved);
   EXPECT_EQ(a.eviction_hard, b.eviction_hard);
+  EXPECT_EQ(a.mode, b.mode);
+  EXPECT_EQ(a.node_name, b.node_name);
+  EXPECT_EQ(a.pod_source, b.pod_source);
+  EXPECT_EQ(a.api_server, b.api_server);
+  EXPECT_EQ(a.api_server_token_file, b.api_server_token_file);
+  EXPECT_EQ(a.api_server_ca_file, b.api_server_ca_file);
+  EXPECT_EQ(a.kubelet_pods_url, b.kubelet_pods_url);
+  EXPECT_EQ(a.pods_api_socket, b.pods_api_socket);
+  EXPECT_EQ(a.nri_socket_path, b.nri_socket_path);
+  EXPECT_EQ(a.nri_plugin_index, b.nri_plugin_index);
   EXPECT_EQ(a.machine, b.machine);
   EXPECT_EQ(a.static_pod_path, b.static_pod_path);
   EXPECT_EQ(a.state_directory, b.state_directory);
@@ -130,6 +143,69 @@ logLevel: debug
   EXPECT_FALSE(config.fence_host);
   EXPECT_EQ(config.drift_sweep_interval, absl::Seconds(90));
   EXPECT_EQ(config.log_level, "debug");
+}
+
+TEST(ParseConfig, EveryKeyOfKubernetesIsHeard) {
+  const Config config = Parsed(R"(
+mode: manage
+nodeName: node-1.example
+podSource: kubelet
+apiServer: https://[fd00::1]:6443
+apiServerTokenFile: /token
+apiServerCAFile: /ca.crt
+kubeletPodsURL: https://127.0.0.1:10250/pods
+podsAPISocket: /pods.sock
+nriSocketPath: /nri.sock
+nriPluginIndex: "05"
+)");
+  EXPECT_EQ(config.mode, "manage");
+  EXPECT_EQ(config.node_name, "node-1.example");
+  EXPECT_EQ(config.pod_source, "kubelet");
+  EXPECT_EQ(config.api_server, "https://[fd00::1]:6443");
+  EXPECT_EQ(config.api_server_token_file, "/token");
+  EXPECT_EQ(config.api_server_ca_file, "/ca.crt");
+  EXPECT_EQ(config.kubelet_pods_url, "https://127.0.0.1:10250/pods");
+  EXPECT_EQ(config.pods_api_socket, "/pods.sock");
+  EXPECT_EQ(config.nri_socket_path, "/nri.sock");
+  EXPECT_EQ(config.nri_plugin_index, "05");
+}
+
+TEST(ParseConfig, RefusesBadValuesOfKubernetes) {
+  EXPECT_THAT(ErrorsOf(R"(mode: on
+nodeName: Node_1
+podSource: etcd
+apiServer: 10.0.0.1:443
+apiServerTokenFile: token
+apiServerCAFile: ca.crt
+kubeletPodsURL: ""
+podsAPISocket: sock
+nriSocketPath: unix:///nri.sock
+nriPluginIndex: "9"
+)"),
+              ElementsAre(HasSubstr("1:7: mode: is true or false"),
+                          HasSubstr("2:11: nodeName: \"Node_1\" must be at most 253 characters"),
+                          HasSubstr("3:12: podSource: \"etcd\" is unknown; allowed are auto, podsapi, apiserver"),
+                          HasSubstr("4:12: apiServer: \"10.0.0.1:443\" does not begin with http:// or https://"),
+                          HasSubstr("5:21: apiServerTokenFile: \"token\" must be an absolute path"),
+                          HasSubstr("6:18: apiServerCAFile: \"ca.crt\" must be an absolute path"),
+                          HasSubstr("7:17: kubeletPodsURL: must be an URL"),
+                          HasSubstr("8:16: podsAPISocket: \"sock\" must be an absolute path"),
+                          HasSubstr("9:16: nriSocketPath: \"unix:///nri.sock\" must be an absolute path"),
+                          HasSubstr("10:17: nriPluginIndex: \"9\" must be two digits")));
+}
+
+TEST(ParseConfig, AnEmptyApiServerIsTheEnvironments) { EXPECT_EQ(Parsed("apiServer: \"\"\n").api_server, ""); }
+
+TEST(NodeName, IsTheConfiguredOneThenTheEnvironmentsThenTheHosts) {
+  setenv("NODE_NAME", "from-env", 1);
+  EXPECT_EQ(*NodeName(Parsed("nodeName: mine\n")), "mine");
+  EXPECT_EQ(*NodeName(Config()), "from-env");
+  setenv("NODE_NAME", "not a name", 1);
+  EXPECT_THAT(std::string(NodeName(Config()).status().message()), HasSubstr("NODE_NAME of the environment"));
+  unsetenv("NODE_NAME");
+  std::array<char, 256> host{};
+  ASSERT_EQ(gethostname(host.data(), host.size() - 1), 0);
+  EXPECT_EQ(*NodeName(Config()), absl::AsciiStrToLower(host.data()));
 }
 
 TEST(ParseConfig, ReportsAllProblemsWithTheirPlaces) {

@@ -91,8 +91,8 @@ class LocalRuntimeTest : public testing::Test {
       log_.push_back(exit.known ? Cat("-", name, ":", exit.code) : Cat("-", name, ":?"));
       details_.push_back(exit.detail);
     };
-    callbacks.on_pod_terminal = [this](const std::string& uid, PodPhase phase) {
-      log_.push_back(Cat(uid, phase == PodPhase::kSucceeded ? " succeeded" : " failed"));
+    callbacks.on_pod_terminal = [this](const std::string& uid, PodResult phase) {
+      log_.push_back(Cat(uid, phase == PodResult::kSucceeded ? " succeeded" : " failed"));
     };
     callbacks.on_pod_stopped = [this](const std::string& uid) { log_.push_back(Cat(uid, " stopped")); };
     absl::StatusOr<std::unique_ptr<LocalRuntime>> runtime = LocalRuntime::Create(loop_, options, callbacks);
@@ -115,8 +115,8 @@ class LocalRuntimeTest : public testing::Test {
     return found;
   }
   std::string Output(const std::string& container) { return files_.Get("logs/default_p_u1/" + container + ".log"); }
-  const ContainerStatus StatusOf(const std::string& name) {
-    for (ContainerStatus& status : runtime_->Containers()) {
+  const ContainerRun StatusOf(const std::string& name) {
+    for (ContainerRun& status : runtime_->Containers()) {
       if (status.name == name) return status;
     }
     ADD_FAILURE() << "no container " << name;
@@ -294,7 +294,7 @@ TEST_F(LocalRuntimeTest, ANewRuntimeAdoptsWhatRunsAndRunsNoInitContainerTwice) {
   files_.Set("go", "");
   ASSERT_TRUE(RunUntilLogged("u1 succeeded"));
   EXPECT_THAT(log_, ElementsAre("-app:0", "u1 succeeded"));
-  EXPECT_EQ(*runtime_->EndedAs(*pod), PodPhase::kSucceeded);
+  EXPECT_EQ(*runtime_->EndedAs(*pod), PodResult::kSucceeded);
   ASSERT_EQ(runtime_->DropOldRecords({}), absl::OkStatus());
   EXPECT_EQ(*runtime_->EndedAs(*pod), std::nullopt);
 }

@@ -56,16 +56,16 @@ TEST(ProgressTest, AppsDoneEndsSidecarsThenThePod) {
   EXPECT_TRUE(sidecars.ending);
   EXPECT_THAT(sidecars.stop, ElementsAre(1));
   EXPECT_FALSE(sidecars.terminal);
-  EXPECT_EQ(Step({Ended(), Ended(true), Ended(), Ended(), Ended()}).terminal, PodPhase::kSucceeded)
+  EXPECT_EQ(Step({Ended(), Ended(true), Ended(), Ended(), Ended()}).terminal, PodResult::kSucceeded)
       << "how a sidecar ends does not matter";
-  EXPECT_EQ(Step({Ended(), Ended(), Ended(), Ended(true), Ended()}).terminal, PodPhase::kFailed);
+  EXPECT_EQ(Step({Ended(), Ended(), Ended(), Ended(true), Ended()}).terminal, PodResult::kFailed);
 }
 
 TEST(ProgressTest, AFailedInitContainerFailsThePod) {
   const PodStep step = Step({Ended(), Running(), Ended(true), Waiting(), Waiting()});
   EXPECT_THAT(step.stop, ElementsAre(1));
   EXPECT_THAT(step.start, IsEmpty());
-  EXPECT_EQ(Step({Ended(), Ended(), Ended(true), Waiting(), Waiting()}).terminal, PodPhase::kFailed);
+  EXPECT_EQ(Step({Ended(), Ended(), Ended(true), Waiting(), Waiting()}).terminal, PodResult::kFailed);
 }
 
 TEST(ProgressTest, StoppingEndsAppsFirstThenSidecarsBackwards) {

@@ -1,0 +1,206 @@
+// Pods whose cgroups the kubelet and a container runtime make.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "agent/enforcer/enforcer.h"
+#include "tests/unit/enforcer/fake_node.h"
+#include "tests/unit/enforcer/pods.h"
+
+namespace podfence {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+Plan PlanOf(const NodeState& state, const Places& places) {
+  return MakePlan(state, {CpuSet::Range(0, 23), CpuSet{0}, true, true, &places});
+}
+std::string CpusOf(const Plan& plan, const std::string& path) {
+  const Fence* fence = plan.Find(path);
+  return fence == nullptr ? "no fence" : fence->cpus.ToString();
+}
+
+Places MlPlaces() {
+  Places places;
+  places.classes = {"burstable", "besteffort"};
+  places.pods["ml"] = {.path = "podml",
+                       .pause = "podml/p0",
+                       .containers = {{"ml-training", "podml/c1"}, {"service-mesh-sidecar", "podml/c2"}},
+                       .guests = {{"debugger", "podml/e1"}}};
+  return places;
+}
+
+TEST(RuntimeCgroupsPlanTest, HoldsWhatKeepsThePromisesAndNothingElse) {
+  const Plan plan = PlanOf(StateOf("0,4-23", {MlWorkload()}), MlPlaces());
+  EXPECT_EQ(CpusOf(plan, "burstable"), "0,4-23");
+  EXPECT_EQ(CpusOf(plan, "besteffort"), "0,4-23");
+  EXPECT_EQ(CpusOf(plan, "podml"), "0-23");
+  EXPECT_EQ(CpusOf(plan, "podml/c1"), "1-3");
+  EXPECT_EQ(CpusOf(plan, "podml/c2"), "0,4-23");
+  EXPECT_EQ(CpusOf(plan, "podml/p0"), "0,4-23") << "a sandbox runs beside no owner";
+  EXPECT_EQ(CpusOf(plan, "podml/e1"), "0,4-23");
+  EXPECT_EQ(plan.Find("podml")->cpu_max.ToString(), "max 100000");
+  EXPECT_EQ(plan.Find("podml/c1")->cpu_max.ToString(), "max 100000");
+  EXPECT_EQ(plan.Find("podml/c2")->cpu_max.ToString(), "100000 100000");
+  EXPECT_EQ(plan.Find("podml/c1")->partition, "root");
+  const HeldFiles only_top{.cpus = false, .mems = false, .cpu_weight = false, .memory_max = false};
+  EXPECT_EQ(plan.Find("")->held, only_top) << "the kubelet widens its cpuset at each start";
+  for (const char* path : {"podml", "podml/c1", "podml/c2"}) {
+    EXPECT_FALSE(plan.Find(path)->held.memory_max) << path;
+    EXPECT_FALSE(plan.Find(path)->held.cpu_weight) << path;
+    EXPECT_TRUE(plan.Find(path)->held.cpu_max) << path;
+  }
+  EXPECT_TRUE(plan.Find("podml/c1")->held.mems) << "its memory was assigned";
+  EXPECT_FALSE(plan.Find("podml/c2")->held.mems);
+}
+
+TEST(RuntimeCgroupsPlanTest, ABubbleHoldsItsPod) {
+  Places places;
+  places.pods["db"] = {.path = "poddb", .pause = "poddb/p", .containers = {{"database", "poddb/d"}}, .guests = {}};
+  const Plan plan = PlanOf(StateOf("0,4-11,20-23", {Database()}), places);
+  EXPECT_EQ(CpusOf(plan, "poddb"), "12-19");
+  EXPECT_EQ(CpusOf(plan, "poddb/p"), "18-19") << "the pod shared pool";
+  EXPECT_EQ(plan.FindContainer("db", "backup-agent"), nullptr) << "not made yet";
+  EXPECT_FALSE(plan.Find("poddb/d")->held.cpu_weight);
+}
+
+TEST(RuntimeCgroupsPlanTest, ABubbleWithoutARestKeepsItsSandboxInTheNodePool) {
+  const PodAllocation whole =
+      Decide(NewPod("w", "2", "1Gi", {}, {App("app", "2", "1Gi")}), {Exclusive("app", "4-5")}, "4-5");
+  Places places;
+  places.pods["w"] = {.path = "podw", .pause = "podw/p", .containers = {{"app", "podw/a"}}, .guests = {}};
+  const Plan plan = PlanOf(StateOf("0-3,6-23", {whole}), places);
+  EXPECT_EQ(CpusOf(plan, "podw/p"), "0-3,6-23");
+  EXPECT_EQ(CpusOf(plan, "podw"), "0-23") << "the sandbox is below it";
+}
+
+TEST(RuntimeCgroupsPlanTest, APodWithoutExclusiveContainersKeepsItsQuotas) {
+  Places places;
+  places.pods["g"] = {.path = "podg", .pause = "podg/p", .containers = {{"app", "podg/a"}}, .guests = {}};
+  const PodAllocation shared = Decide(NewPod("g", {}, {App("app", "1500m", "1Gi")}), {NodeShared("app")});
+  const Plan plan = PlanOf(StateOf("0-23", {shared}), places);
+  EXPECT_EQ(CpusOf(plan, "podg/a"), "0-23");
+  EXPECT_FALSE(plan.Find("podg")->held.cpu_max);
+  EXPECT_FALSE(plan.Find("podg/a")->held.cpu_max);
+}
+
+TEST(RuntimeCgroupsPlanTest, SharedContainersBesideTheirGroupGetTheirPart) {
+  const PodAllocation pod = Decide(NewPod("p", "4", "1Gi", {}, {App("app", "2", "1Gi"), App("a"), App("b")}),
+                                   {Exclusive("app", "1-2"), NodeShared("a"), NodeShared("b")});
+  Places places;
+  PodPlace& place = places.pods["p"];
+  place = {
+      .path = "podp", .pause = "", .containers = {{"app", "podp/1"}, {"a", "podp/2"}, {"b", "podp/3"}}, .guests = {}};
+  const NodeState state = StateOf("0,3-23", {pod});
+  Plan plan = PlanOf(state, places);
+  EXPECT_EQ(plan.Find(QuotaGroupOf("podp")), nullptr) << "nobody is in it";
+  EXPECT_EQ(plan.Find("podp/2")->cpu_max.ToString(), "100000 100000");
+  EXPECT_EQ(plan.Find("podp/3")->cpu_max.ToString(), "100000 100000");
+  EXPECT_EQ(plan.Find("podp/2")->group, "podp/containers.quota-shared");
+  place.containers["b"] = "podp/containers.quota-shared/3";
+  plan = PlanOf(state, places);
+  EXPECT_EQ(plan.Find(QuotaGroupOf("podp"))->cpu_max.ToString(), "100000 100000") << "what the one beside it leaves";
+  EXPECT_EQ(plan.Find("podp/2")->cpu_max.ToString(), "100000 100000");
+  EXPECT_EQ(plan.Find("podp/containers.quota-shared/3")->cpu_max.ToString(), "max 100000");
+  EXPECT_EQ(QuotaGroupOf("kubepods-podp.slice"), "kubepods-podp.slice/kubepods-podp-shared.slice");
+}
+
+class RuntimeCgroupsTest : public testing::Test {
+ protected:
+  RuntimeCgroupsTest() {
+    EnforcerOptions options;
+    options.name = "kubepods";
+    options.runtime_cgroups = true;
+    options.reserved = CpuSet{0};
+    absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), options);
+    EXPECT_TRUE(enforcer.ok()) << enforcer.status();
+    EXPECT_EQ(enforcer->Prepare(), absl::OkStatus());
+    enforcer_.emplace(*std::move(enforcer));
+    enforcer_->SetPlaces(MlPlaces());
+  }
+  EnforceReport Apply() {
+    absl::StatusOr<EnforceReport> report = enforcer_->Apply(state_);
+    EXPECT_TRUE(report.ok()) << report.status();
+    return *std::move(report);
+  }
+  void MakeKubepods() {
+    tree_.Add(tree_.path(),
+              {FakeCgroup("kubepods", "0-23",
+                          {FakeCgroup("burstable", "", {FakeCgroup("podx", "")}), FakeCgroup("besteffort", ""),
+                           FakeCgroup("podml", "", {FakeCgroup("p0", ""), FakeCgroup("c1", ""), FakeCgroup("c2", "")}),
+                           FakeCgroup("podnew", "")})});
+    tree_.Set("kubepods/podml/cpu.max", "400000 100000");
+    tree_.Set("kubepods/podml/c1/memory.max", "5");
+  }
+
+  CgroupTree tree_{{File("cgroup.controllers", "cpuset cpu memory"),
+                    File("cgroup.subtree_control", "cpuset cpu memory"), File("cpuset.cpus.effective", "0-23"),
+                    File("cpuset.mems.effective", "0-1")}};
+  std::optional<Enforcer> enforcer_;
+  NodeState state_ = StateOf("0,4-23", {MlWorkload()});
+};
+
+TEST_F(RuntimeCgroupsTest, WaitsForTheKubeletThenFencesWhatItMade) {
+  EXPECT_THAT(Apply().live, IsEmpty());
+  EXPECT_FALSE(enforcer_->CheckContainer(state_, "ml", "ml-training").ok());
+  MakeKubepods();
+  const EnforceReport report = Apply();
+  EXPECT_EQ(tree_.Get("kubepods/cpuset.cpus"), "0-23");
+  EXPECT_EQ(tree_.Get("kubepods/burstable/cpuset.cpus"), "0,4-23");
+  EXPECT_EQ(tree_.Get("kubepods/burstable/podx/cpuset.cpus"), "") << "held by its class";
+  EXPECT_EQ(tree_.Get("kubepods/podml/cpu.max"), "max 100000");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpuset.cpus"), "1-3");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c1/memory.max"), "5") << "the kubelet's";
+  EXPECT_EQ(tree_.Get("kubepods/podml/p0/cpuset.cpus"), "0,4-23");
+  EXPECT_EQ(tree_.Get("kubepods/podnew/cpuset.cpus"), "0,4-23") << "a pod that no decision names is shared";
+  EXPECT_EQ(enforcer_->CheckContainer(state_, "ml", "ml-training"), absl::OkStatus());
+  EXPECT_EQ(Apply().writes, 0);
+  tree_.Set("kubepods/podml/cpu.weight", "7");
+  tree_.Set("kubepods/podml/cpu.max", "400000 100000");
+  const EnforceReport drifted = Apply();
+  EXPECT_EQ(tree_.Get("kubepods/podml/cpu.weight"), "7") << "the kubelet may weigh its pods anew";
+  EXPECT_EQ(tree_.Get("kubepods/podml/cpu.max"), "max 100000");
+  std::vector<std::string> files;
+  for (const Finding& finding : drifted.findings) {
+    if (finding.kind == FindingKind::kDrift) files.push_back(finding.file);
+  }
+  EXPECT_THAT(files, ElementsAre("cpu.max"));
+}
+
+TEST_F(RuntimeCgroupsTest, AContainerDoesNotStartWhileItsCpusAreShared) {
+  MakeKubepods();
+  Apply();
+  tree_.Set("kubepods/burstable/cpuset.cpus", "0-23");
+  const absl::Status status = enforcer_->CheckContainer(state_, "ml", "ml-training");
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("burstable"));
+}
+
+TEST_F(RuntimeCgroupsTest, SaysWhatIsDecidedBeforeTheCgroupIsThere) {
+  Places places;
+  places.pods["ml"].path = "podml";
+  enforcer_->SetPlaces(places);
+  const absl::StatusOr<Fence> fence = enforcer_->DecidedFence(state_, "ml", "ml-training");
+  ASSERT_TRUE(fence.ok()) << fence.status();
+  EXPECT_EQ(fence->cpus.ToString(), "1-3");
+  EXPECT_EQ(fence->cpu_max.ToString(), "max 100000");
+  const absl::StatusOr<Fence> sidecar = enforcer_->DecidedFence(state_, "ml", "service-mesh-sidecar");
+  ASSERT_TRUE(sidecar.ok()) << sidecar.status();
+  EXPECT_EQ(sidecar->cpu_max.ToString(), "100000 100000");
+  EXPECT_EQ(sidecar->group, "");
+  EXPECT_TRUE(absl::IsNotFound(enforcer_->DecidedFence(state_, "ml", "nobody").status()));
+}
+
+TEST_F(RuntimeCgroupsTest, APodIsGoneWhenNothingLivesInItsCgroup) {
+  MakeKubepods();
+  Apply();
+  EXPECT_TRUE(absl::IsFailedPrecondition(enforcer_->RemovePod("ml")));
+  tree_.Set("kubepods/podml/cgroup.events", "populated 0");
+  EXPECT_EQ(enforcer_->RemovePod("ml"), absl::OkStatus());
+  EXPECT_EQ(enforcer_->RemovePod("unknown"), absl::OkStatus());
+}
+
+}  // namespace
+}  // namespace podfence
