@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "agent/core/text.h"
 #include "agent/local_mode.h"
+#include "agent/manage_mode.h"
 #include "agent/server/decision_json.h"
 #include "agent/state/adopt.h"
 #include "agent/topology/topology.h"
@@ -75,7 +76,11 @@ absl::Status Agent::Start() {
   if (!opened->damage.empty())
     NoteFinding({.kind = "checkpoint", .pod = "", .container = "", .message = opened->damage});
   if (opened->restored) spdlog::info("checkpoint: {} pods restored", ledger_->state().pods.size());
-  mode_ = std::make_unique<LocalMode>(*this);
+  if (config_.mode == "manage") {
+    mode_ = std::make_unique<ManageMode>(*this);
+  } else {
+    mode_ = std::make_unique<LocalMode>(*this);
+  }
   if (absl::Status status = mode_->Start(); !status.ok()) return status;
   if (absl::Status status = StartServer(); !status.ok()) return status;
   return AddEventSources();

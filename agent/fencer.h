@@ -41,6 +41,16 @@ class Fencer {
   // A fenced, empty, expected cgroup for a container that is about to start.
   absl::StatusOr<Cgroup> PrepareContainer(const NodeState& state, const std::string& uid, const std::string& container);
   absl::StatusOr<Cgroup> FindContainer(const NodeState& state, const std::string& uid, const std::string& container);
+  // Of pods whose cgroups a container runtime makes: see Enforcer.
+  void SetPlaces(Places places) { enforcer_.SetPlaces(std::move(places)); }
+  absl::StatusOr<Fence> DecidedFence(const NodeState& state, const std::string& uid,
+                                     const std::string& container) const {
+    return enforcer_.DecidedFence(state, uid, container);
+  }
+  // After Enforce: whether the container may start in the cgroup that was made for it.
+  absl::Status CheckContainer(const NodeState& state, const std::string& uid, const std::string& container) {
+    return enforcer_.CheckContainer(state, uid, container);
+  }
   // The container's process lives, or has ended: only cgroups of live containers are expected, since a one-shot init
   // container's CPUs pass to the app containers after it.
   absl::Status SetAlive(const std::string& uid, const std::string& container, bool alive);

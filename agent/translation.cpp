@@ -1,6 +1,10 @@
 #include "agent/translation.h"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
+
+#include "agent/core/text.h"
 
 namespace podfence {
 namespace {
@@ -50,6 +54,13 @@ EnforcerOptions EnforcerOptionsOf(const Config& config, const Allocator& allocat
   EnforcerOptions options;
   options.reserved = allocator.reserved_cpus();
   options.cpu_manager = allocator.policy().cpu_manager_policy != "none";
+  if (config.mode == "manage") {
+    options.runtime_cgroups = true;
+    // Under the systemd driver, where that is to be seen already; the runtime tells of its pods' later.
+    std::error_code error;
+    options.name =
+        std::filesystem::exists(Cat(config.cgroup_hierarchy, "/kubepods.slice"), error) ? "kubepods.slice" : "kubepods";
+  }
   if (config.fence_host) options.host = HostFenceOptions{.state_dir = config.state_directory};
   return options;
 }

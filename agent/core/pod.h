@@ -22,6 +22,7 @@ using ResourceList = std::map<std::string, Quantity, std::less<>>;
 struct ResourceRequirements {
   ResourceList requests;
   ResourceList limits;
+  friend bool operator==(const ResourceRequirements&, const ResourceRequirements&) = default;
 };
 
 enum class QosClass { kGuaranteed, kBurstable, kBestEffort };
@@ -30,6 +31,7 @@ enum class RestartPolicy { kAlways, kOnFailure, kNever };
 struct EnvVar {
   std::string name;
   std::string value;
+  friend bool operator==(const EnvVar&, const EnvVar&) = default;
 };
 
 // A container of a pod. Init containers with restart_policy Always are sidecars (restartable init containers).
@@ -42,6 +44,7 @@ struct Container {
   std::string working_dir;
   std::optional<RestartPolicy> restart_policy;  // the container's own; on init containers only Always
   ResourceRequirements resources;
+  friend bool operator==(const Container&, const Container&) = default;
 };
 
 // A Pod as the allocator and the runtimes take it: parsed, defaulted and validated by pods/ (DefaultPod,
@@ -66,6 +69,7 @@ struct Pod {
   // "namespace/name", for people.
   std::string FullName() const { return ns + "/" + name; }
   const Container* FindContainer(std::string_view container) const;
+  friend bool operator==(const Pod&, const Pod&) = default;
 };
 
 inline bool IsSidecar(const Container& container) { return container.restart_policy == RestartPolicy::kAlways; }

@@ -57,7 +57,8 @@ struct Enforcer::Impl {
   Cgroup root;
   std::string own_name;
   PlanContext context;
-  std::optional<Places> places;  // with runtime_cgroups
+  bool runtime_cgroups = false;
+  std::optional<Places> places;  // with runtime_cgroups, once they are known
   std::optional<Cgroup> own;     // after Prepare; of the kubelet's once it is there
   std::optional<HostFence> host;
   LeftFences left;
@@ -175,7 +176,8 @@ absl::Status Enforcer::Impl::TakeOwn(Cgroup cgroup) {
 
 // The kubelet makes its cgroup when it starts, which may be after us, and a new one where that was removed.
 absl::Status Enforcer::Impl::FindOwn() {
-  if (!places) return CheckPrepared();
+  if (!runtime_cgroups) return CheckPrepared();
+  if (!places) return absl::OkStatus();
   absl::StatusOr<Cgroup> now = root.OpenChild(own_name);
   if (absl::IsNotFound(now.status())) {
     own.reset();
@@ -188,8 +190,9 @@ absl::Status Enforcer::Impl::FindOwn() {
 
 // The runtime removes the cgroups; as long as something lives in them the pod's CPUs are not free.
 absl::Status Enforcer::Impl::ForgetPod(std::string_view uid) {
+  if (!own) return absl::OkStatus();
   const auto place = places->pods.find(uid);
-  if (place == places->pods.end() || !own) return absl::OkStatus();
+  if (place == places->pods.end()) return absl::OkStatus();
   const absl::StatusOr<Cgroup> cgroup = OpenBelow(*own, place->second.path);
   if (absl::IsNotFound(cgroup.status())) return absl::OkStatus();
   if (!cgroup.ok()) return cgroup.status();
@@ -260,25 +263,33 @@ absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const 
     host = *std::move(fence);
   }
   PlanContext context{machine.Cpus(), std::move(options.reserved), options.cpu_manager, false};
-  return Enforcer(
-      std::unique_ptr<Impl>(new Impl{.root = *std::move(root),
-                                     .own_name = std::move(options.name),
-                                     .context = std::move(context),
-                                     .places = options.runtime_cgroups ? std::optional(Places()) : std::nullopt,
-                                     .own = std::nullopt,
-                                     .host = std::move(host),
-                                     .left = {}}));
+  return Enforcer(std::unique_ptr<Impl>(new Impl{.root = *std::move(root),
+                                                 .own_name = std::move(options.name),
+                                                 .context = std::move(context),
+                                                 .runtime_cgroups = options.runtime_cgroups,
+                                                 .places = std::nullopt,
+                                                 .own = std::nullopt,
+                                                 .host = std::move(host),
+                                                 .left = {}}));
 }
 
 absl::Status Enforcer::Prepare() {
   if (absl::Status status = EnableControllers(impl_->root); !status.ok()) return status;
-  if (impl_->places) return impl_->FindOwn();
+  if (impl_->runtime_cgroups) return impl_->FindOwn();
   absl::StatusOr<Cgroup> own = impl_->root.CreateChild(impl_->own_name);
   if (!own.ok()) return own.status();
   return impl_->TakeOwn(*std::move(own));
 }
 
-void Enforcer::SetPlaces(Places places) { impl_->places = std::move(places); }
+void Enforcer::SetPlaces(Places places) {
+  if (!places.top.empty() && places.top != impl_->own_name) {
+    impl_->own_name = places.top;
+    impl_->own.reset();
+    impl_->left.clear();
+    if (impl_->host) impl_->host->SetOwn(places.top);
+  }
+  impl_->places = std::move(places);
+}
 
 absl::StatusOr<EnforceReport> Enforcer::Apply(const NodeState& state) { return impl_->Run(state, false); }
 absl::StatusOr<EnforceReport> Enforcer::Reconcile(const NodeState& state) { return impl_->Run(state, true); }
@@ -333,10 +344,12 @@ absl::StatusOr<Fence> Enforcer::DecidedFence(const NodeState& state, std::string
                                              std::string_view container) const {
   PlanContext context = impl_->context;
   Places alone;
-  if (impl_->places) {
-    // Where it is now, or would be by itself.
-    const auto known = impl_->places->pods.find(uid);
-    if (known != impl_->places->pods.end()) alone.pods.insert(*known);
+  if (impl_->runtime_cgroups) {
+    // Where it is now, or belongs.
+    if (impl_->places) {
+      const auto known = impl_->places->pods.find(uid);
+      if (known != impl_->places->pods.end()) alone.pods.insert(*known);
+    }
     PodPlace& place = alone.pods[std::string(uid)];
     place.containers.try_emplace(std::string(container), Cat(QuotaGroupOf(place.path), "/", container));
     context.places = &alone;
@@ -348,7 +361,7 @@ absl::StatusOr<Fence> Enforcer::DecidedFence(const NodeState& state, std::string
 }
 
 absl::Status Enforcer::RemovePod(std::string_view uid) {
-  if (impl_->places) return impl_->ForgetPod(uid);
+  if (impl_->runtime_cgroups) return impl_->ForgetPod(uid);
   if (absl::Status status = impl_->CheckPrepared(); !status.ok()) return status;
   const std::string name = Cat(kPodPrefix, uid);
   if (absl::Status status = impl_->own->RemoveChild(name); !status.ok()) return status;

@@ -59,7 +59,8 @@ class Enforcer {
   // Makes the cgroup that holds all pods, unless that is the kubelet's, with all controllers enabled downwards.
   // Idempotent; once before all else.
   absl::Status Prepare();
-  // Where the runtime keeps the pods, from the next pass on. Only with runtime_cgroups.
+  // Where the runtime keeps the pods, from the next pass on. Only with runtime_cgroups; before the first call nothing
+  // below the host's own cgroups is touched, since nothing tells whose they are.
   void SetPlaces(Places places);
 
   // Makes the kernel say what state says, for all cgroups that exist: (1) every shared cgroup, the host's too, is

@@ -58,6 +58,8 @@ class HostFence {
   void Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& findings);
   // What Apply got last; none: it was not called yet.
   const std::optional<CpuSet>& applied() const { return applied_; }
+  // The child that is not the host's has another name than was thought.
+  void SetOwn(std::string own) { own_ = std::move(own); }
   // Puts back what was there, except where someone else changed it since; then forgets the record.
   absl::Status Release();
 

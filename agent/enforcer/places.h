@@ -19,6 +19,7 @@ struct PodPlace {
 // Where the kubelet and a container runtime keep the pods of a node. Pods of the QoS classes burstable and besteffort
 // never hold exclusive CPUs and are fenced as a class, so only the others have a place of their own.
 struct Places {
+  std::string top;                                    // the name of the cgroup that holds all pods; empty: as it was
   std::vector<std::string> classes;                   // the cgroups of the QoS classes
   std::map<std::string, PodPlace, std::less<>> pods;  // by UID
 };

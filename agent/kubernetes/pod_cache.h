@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,8 @@ class PodCache {
   PodRecordPtr Find(std::string_view uid) const;
   PodRecordPtr FindByName(std::string_view ns, std::string_view name) const;
   size_t size() const { return by_uid_.size(); }
-  // Oldest first (creation, then UID), as pods are admitted on a node that already runs them.
+  // Oldest first, as pods are admitted on a node that already runs them: by creation, then UID; last those that do not
+  // say when they were made, as the kubelet's own copies of static pods.
   std::vector<PodRecordPtr> ByAge() const;
 
  private:
@@ -48,7 +50,12 @@ class PodCache {
   // another pod's place by an annotation.
   PodRecordPtr Elect(const std::string& uid) const;
 
+  void Take(const PodRecordPtr& record);
+  // The UID it stood for; empty: it was not there.
+  std::string Drop(const std::string& api_uid);
+
   std::map<std::string, PodRecordPtr> by_api_uid_;
+  std::map<std::string, std::set<std::string>> mirrors_;  // by the UID they stand for: their own
   std::map<std::string, PodRecordPtr, std::less<>> by_uid_;
 };
 

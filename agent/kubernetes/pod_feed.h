@@ -19,6 +19,8 @@ class PodSink {
   virtual ~PodSink() = default;
   // Everything that is there: a complete list, at the start and whenever changes may have been missed.
   virtual void Replace(std::vector<PodRecordPtr> all) = 0;
+  // Everything is still as it was told last.
+  virtual void Confirm() = 0;
   virtual void Put(PodRecordPtr record) = 0;
   virtual void Remove(const std::string& api_uid) = 0;
   // The source answers again; it was asked in vain, and why; the connection or watch was opened again.

@@ -46,8 +46,8 @@ struct PodSourceStatus {
   bool up = false;                      // answered when last asked
   bool synced = false;                  // a complete list was read once
   absl::Status last_error;              // Ok while up
-  std::optional<absl::Time> last_sync;  // of the last complete list
-  uint64_t lists = 0;                   // complete lists read
+  std::optional<absl::Time> last_sync;  // when a complete list was read, or confirmed, last
+  uint64_t lists = 0;                   // complete lists read that said anything new
   uint64_t relists = 0;                 // of these, because changes may have been missed
   uint64_t reconnects = 0;              // watches and connections opened again
   uint64_t failures = 0;                // failed requests and broken watches
@@ -55,7 +55,7 @@ struct PodSourceStatus {
 };
 
 struct PodSourceCallbacks {
-  // On the loop: what changed in cache(), which already is as told. Never empty.
+  // On the loop: what changed in cache(), which already is as told. Never empty. Must not end the source.
   std::function<void(const std::vector<PodChange>& changes)> on_changed;
   // On the loop, once: cache() now holds every pod of the node.
   std::function<void()> on_synced;

@@ -26,6 +26,7 @@ struct ContainerStatus {
   std::string id;  // "containerd://HEX"; empty before the first one was made
   ContainerState state = ContainerState::kWaiting;
   int64_t restart_count = 0;
+  friend bool operator==(const ContainerStatus&, const ContainerStatus&) = default;
 };
 
 // A v1.Pod as the API server and the kubelet hand it out: who it is, what it wants, and how far it got.
@@ -63,5 +64,8 @@ struct PodObject {
 // kubectl.kubernetes.io/last-applied-configuration are not kept. InvalidArgument: it has no usable UID, name or
 // namespace, so that nobody could say which pod it is.
 absl::StatusOr<PodObject> ParsePodObject(nlohmann::json json);
+
+// All the same but for resource_version, which also changes with what is not kept.
+bool SameForTheNode(const PodObject& a, const PodObject& b);
 
 }  // namespace podfence

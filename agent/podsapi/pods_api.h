@@ -1,9 +1,8 @@
 #pragma once
 
-// podsapi/ is a feed of pods from the kubelet's local Pods API (gRPC v1alpha1 over a Unix socket; on by default from
-// Kubernetes 1.37, gate PodsAPI). It is apart from kubernetes/ for gRPC's sake: where Debian's gRPC is not installed,
-// or PODFENCE_PODS_API=OFF, Podfence is built without it, and whoever links podfence_podsapi sees PODFENCE_PODS_API
-// defined otherwise.
+// podsapi/ is a feed of pods from the kubelet's local Pods API: gRPC v1alpha1 over a Unix socket, on by default from
+// Kubernetes 1.37 (gate PodsAPI). It is apart from kubernetes/ for the sake of gRPC: without Debian's gRPC, or with
+// PODFENCE_PODS_API=OFF, Podfence is built without it. Whoever links podfence_podsapi has PODFENCE_PODS_API defined.
 
 #include <memory>
 #include <string>

@@ -1,7 +1,5 @@
 #include "agent/runtime/kube_cgroups.h"
 
-#include <vector>
-
 #include "absl/strings/str_split.h"
 #include "agent/core/text.h"
 
@@ -58,6 +56,11 @@ absl::StatusOr<PodCgroup> ParsePodCgroup(std::string_view cgroup_parent) {
   if (parts.size() == 3) pod.class_path = parts[1];
   pod.path = path->substr(pod.top.size() + 1);
   return pod;
+}
+
+std::vector<std::string> QosClassPaths(bool systemd) {
+  if (systemd) return {"kubepods-burstable.slice", "kubepods-besteffort.slice"};
+  return {"burstable", "besteffort"};
 }
 
 absl::StatusOr<std::string> CgroupPathOf(std::string_view cgroups_path) {

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -21,6 +22,9 @@ struct PodCgroup {
 // "/kubepods/burstable/pod<uid>" or "kubepods-burstable-pod<uid>.slice". InvalidArgument where it is neither, or where
 // the kubelet's cgroups are not at the top of the hierarchy (cgroupRoot).
 absl::StatusOr<PodCgroup> ParsePodCgroup(std::string_view cgroup_parent);
+
+// The cgroups of the QoS classes burstable and besteffort below `top` (cm/qos_container_manager_linux.go).
+std::vector<std::string> QosClassPaths(bool systemd);
 
 // Where a runtime makes the cgroup that it calls `cgroups_path` (OCI linux.cgroupsPath), below the root of the
 // hierarchy: "/kubepods/pod<uid>/<id>", or "<slice>:<prefix>:<name>" (opencontainers/cgroups systemd/common.go

@@ -108,9 +108,37 @@ struct PromiseTotals {
   std::vector<CpuInterruptsView> interrupts;  // of CPUs that are or were exclusive; empty where not measured
 };
 
+// The answers to one method of the runtime.
+struct NriHandlerView {
+  std::string method;  // CreateContainer, …
+  uint64_t calls = 0;
+  uint64_t failures = 0;  // answered with an error
+  double seconds = 0;
+  double longest_seconds = 0;
+  std::vector<uint64_t> log2_us;  // bucket i: below 2^i us; the last: the rest
+};
+
+// How things stand with the container runtime (mode manage).
+struct NriView {
+  bool connected = false;
+  std::string runtime;        // name and version
+  bool fails_closed = false;  // a create without our answer fails
+  uint64_t registrations = 0;
+  std::vector<NriHandlerView> handlers;
+};
+
+// Where pods come from (mode manage).
+struct PodSourceView {
+  std::string kind;  // podsapi | apiserver | kubelet
+  std::string description;
+  bool up = false;
+  std::string error;  // while it is not up
+  uint64_t failures = 0;
+};
+
 struct Snapshot {
   std::string version;
-  std::string mode;      // local
+  std::string mode;      // local | manage
   double time = 0;       // Unix seconds of this snapshot
   double monotonic = 0;  // seconds on the node's monotonic clock, for rates
   double started = 0;    // Unix seconds of the agent's start
@@ -124,6 +152,8 @@ struct Snapshot {
   std::vector<FindingView> findings;
   std::vector<CollectorView> collectors;
   PromiseTotals totals;
+  std::optional<NriView> nri;
+  std::optional<PodSourceView> pod_source;
   bool per_pod_metrics = false;                    // containers' series are exported (configuration: perPodMetrics)
   std::map<std::string, uint64_t> finding_totals;  // by kind, since the agent's start
   CounterGrowth counters;                          // summed since the agent's start

@@ -1,0 +1,380 @@
+#include "agent/manage_mode.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/core/text.h"
+#include "agent/nri_answers.h"
+#ifdef PODFENCE_PODS_API
+#include "agent/podsapi/pods_api.h"
+#endif
+
+namespace podfence {
+namespace {
+
+std::string NameOf(const NriPod& pod) { return Cat(pod.ns, "/", pod.name); }
+
+}  // namespace
+
+absl::Status ManageMode::Start() {
+  const absl::StatusOr<std::string> node = NodeName(agent_.config());
+  if (!node.ok()) return node.status();
+  if (absl::Status status = StartReporter(*node); !status.ok()) return status;
+  if (absl::Status status = StartPodSource(*node); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<NriPlugin>> nri = NriPlugin::Create(
+      agent_.loop(), {.socket = agent_.config().nri_socket_path, .index = agent_.config().nri_plugin_index},
+      Handlers());
+  if (!nri.ok()) return nri.status();
+  nri_ = *std::move(nri);
+  return absl::OkStatus();
+}
+
+absl::Status ManageMode::StartPodSource(const std::string& node_name) {
+  const Config& config = agent_.config();
+  PodSourceOptions options;
+  options.source = config.pod_source;
+  options.node_name = node_name;
+  options.api_server = config.api_server;
+  options.api_server_token_file = config.api_server_token_file;
+  options.api_server_ca_file = config.api_server_ca_file;
+  options.kubelet_pods_url = config.kubelet_pods_url;
+  options.pods_api_socket = config.pods_api_socket;
+#ifdef PODFENCE_PODS_API
+  options.pods_api = MakePodsApiFeed;
+#endif
+  absl::StatusOr<std::unique_ptr<PodSource>> source = PodSource::Create(
+      agent_.loop(), std::move(options),
+      {.on_changed = [this](const std::vector<PodChange>&) { Converge(); }, .on_synced = [this] { Converge(); }});
+  if (!source.ok()) return source.status();
+  source_ = *std::move(source);
+  spdlog::info("node {}: pods from {}", node_name, source_->status().description);
+  return absl::OkStatus();
+}
+
+// Without an API server (static pods, no cluster) refusals are told by the failed sandbox alone.
+absl::Status ManageMode::StartReporter(const std::string& node_name) {
+  const Config& config = agent_.config();
+  absl::StatusOr<ApiAccess> api =
+      FindApiServer(config.api_server, config.api_server_token_file, config.api_server_ca_file);
+  if (absl::IsNotFound(api.status())) {
+    spdlog::info("no API server: refused pods are told by their failed sandboxes alone");
+    return absl::OkStatus();
+  }
+  if (!api.ok()) return api.status();
+  absl::StatusOr<std::unique_ptr<NodeReporter>> reporter =
+      NodeReporter::Create({.api = *std::move(api), .node_name = node_name, .retry = {}});
+  if (!reporter.ok()) return reporter.status();
+  reporter_ = *std::move(reporter);
+  return absl::OkStatus();
+}
+
+NriHandlers ManageMode::Handlers() {
+  NriHandlers handlers;
+  handlers.on_configure = [](const std::string& name, const std::string& version) {
+    spdlog::info("runtime {} {}", name, version);
+  };
+  handlers.on_synchronize = [this](const auto& pods, const auto& containers) { return Synchronize(pods, containers); };
+  handlers.on_disconnected = [](const absl::Status& reason) {
+    spdlog::error("the runtime's NRI connection ended: {}. Until it is back, what it starts is not decided on",
+                  reason.ToString());
+  };
+  handlers.run_pod_sandbox = [this](const NriPod& pod) { return RunSandbox(pod); };
+  handlers.remove_pod_sandbox = [this](const NriPod& pod) {
+    book_.RemoveSandbox(pod);
+    Converge();
+    return absl::OkStatus();
+  };
+  handlers.update_pod_sandbox = [this](const NriPod& pod, const auto&, const auto&) { return ResizeSandbox(pod); };
+  handlers.create_container = [this](const NriPod& pod, const NriContainer& container) {
+    return CreateContainer(pod, container);
+  };
+  handlers.validate_adjustment = [this](const NriValidation& validation) { return ValidateAdjustment(validation); };
+  handlers.start_container = [this](const NriPod& pod, const NriContainer& container) {
+    return StartContainer(pod, container);
+  };
+  handlers.post_start_container = [this](const NriPod& pod, const NriContainer& container) {
+    book_.Started(pod, container);
+    return absl::OkStatus();
+  };
+  handlers.update_container = [this](const NriPod& pod, const NriContainer& container, const NriResources& wanted) {
+    return UpdateContainer(pod, container, wanted);
+  };
+  handlers.stop_container = [this](const NriPod& pod,
+                                   const NriContainer& container) -> absl::StatusOr<std::vector<NriContainerUpdate>> {
+    Stopped(pod, container);
+    return std::vector<NriContainerUpdate>();
+  };
+  handlers.remove_container = [this](const NriPod& pod, const NriContainer& container) {
+    Stopped(pod, container);
+    book_.RemoveContainer(pod, container);
+    agent_.fencer().SetPlaces(book_.GetPlaces());
+    return absl::OkStatus();
+  };
+  return handlers;
+}
+
+absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::Synchronize(const std::vector<NriPod>& pods,
+                                                                        const std::vector<NriContainer>& containers) {
+  spdlog::info("the runtime has {} pods and {} containers", pods.size(), containers.size());
+  book_.Clear();
+  for (const NriPod& pod : pods) {
+    if (pod.uid.empty()) continue;  // not Kubernetes'
+    agent_.Complain("sandbox of pod " + NameOf(pod), book_.PutSandbox(pod));
+  }
+  for (const NriContainer& container : containers) {
+    const auto pod = std::ranges::find(pods, container.pod_id, &NriPod::id);
+    if (pod == pods.end() || book_.Find(pod->uid) == nullptr) continue;
+    const absl::Status status = book_.PutContainer(*pod, container, "", IsGuest(pod->uid, container.name));
+    agent_.Complain("container " + container.name + " of pod " + NameOf(*pod), status);
+    const bool alive = container.state != NriContainerState::kStopped;
+    if (status.ok()) agent_.Complain("expect", agent_.fencer().SetAlive(pod->uid, container.name, alive));
+  }
+  synchronized_ = true;
+  Converge();
+  agent_.Complain("fence", Enforce());
+  // The cgroups are as decided now; the runtime's own notes of them follow, so that no later update of its undoes it.
+  std::vector<NriContainerUpdate> updates;
+  for (const auto& [uid, pod] : book_.pods()) {
+    for (const auto& [name, container] : pod.containers) {
+      const absl::StatusOr<Fence> fence = agent_.fencer().DecidedFence(agent_.state(), uid, name);
+      if (!fence.ok() || !pod.guaranteed() || container.phase == ContainerPhase::kTerminated) continue;
+      std::optional<NriResources> change = DifferingResources(ResourcesOf(*fence), container.nri.resources);
+      if (change) updates.push_back({.id = container.nri.id, .resources = *std::move(change), .ignore_failure = true});
+    }
+  }
+  return updates;
+}
+
+absl::Status ManageMode::RunSandbox(const NriPod& pod) {
+  if (pod.uid.empty()) return absl::OkStatus();  // not Kubernetes'
+  if (absl::Status status = book_.PutSandbox(pod); !status.ok()) {
+    spdlog::error("pod {}: {}", NameOf(pod), status.ToString());
+    return status;
+  }
+  absl::Status status = AdmitSandbox(pod);
+  if (!status.ok()) {
+    book_.RemoveSandbox(pod);  // the runtime does not run it
+    return status;
+  }
+  // The sandbox runs already; what it shares it leaves now.
+  agent_.Complain("fence", Enforce());
+  return absl::OkStatus();
+}
+
+absl::Status ManageMode::AdmitSandbox(const NriPod& pod) {
+  if (agent_.state().pods.contains(pod.uid)) return absl::OkStatus();
+  const bool guaranteed = book_.Find(pod.uid)->guaranteed();
+  const PodRecordPtr record = source_->cache().Find(pod.uid);
+  if (record == nullptr || record->pod == nullptr) {
+    // Pods of the other classes hold nothing of their own: they are fenced with their class.
+    if (!guaranteed) return absl::OkStatus();
+    if (record != nullptr) {
+      return absl::InvalidArgumentError(
+          Cat("podfence refuses pod ", NameOf(pod), ": ", ToStd(record->error.message())));
+    }
+    source_->Refresh();
+    return absl::UnavailableError(Cat("podfence does not know pod ", NameOf(pod), " (", pod.uid, ") yet: ",
+                                      source_->status().description, " has not told of it. The kubelet tries again"));
+  }
+  const auto refused = agent_.refused().find(pod.uid);
+  if (refused != agent_.refused().end()) {
+    return absl::FailedPreconditionError(Cat(refused->second.reason, ": ", refused->second.message));
+  }
+  const absl::StatusOr<AdmitResult> result = agent_.Admit(record->pod);
+  if (!result.ok()) return result.status();
+  if (result->admitted()) return absl::OkStatus();
+  const Rejection& rejection = std::get<Rejection>(result->outcome);
+  Report(pod.uid, rejection);
+  return absl::FailedPreconditionError(Cat(rejection.reason, ": ", rejection.message));
+}
+
+void ManageMode::Report(const std::string& uid, const Rejection& rejection) {
+  const PodRecordPtr record = source_->cache().Find(uid);
+  if (reporter_ == nullptr || record == nullptr) return;
+  reporter_->Reject(*record, rejection.reason, rejection.reference_message, rejection.message);
+}
+
+bool ManageMode::IsDecided(const std::string& uid) const {
+  const RuntimeBook::Pod* pod = book_.Find(uid);
+  return pod != nullptr && pod->guaranteed() && agent_.state().pods.contains(uid);
+}
+
+bool ManageMode::HasOwnCpus(const std::string& uid) const {
+  const auto pod = agent_.state().pods.find(uid);
+  if (pod == agent_.state().pods.end()) return false;
+  return pod->second.cpus || std::ranges::any_of(pod->second.containers, [](const ContainerAllocation& container) {
+           return container.cpu_isolation == Isolation::kContainer;
+         });
+}
+
+bool ManageMode::IsGuest(const std::string& uid, const std::string& container) const {
+  const auto pod = agent_.state().pods.find(uid);
+  return pod != agent_.state().pods.end() && pod->second.Find(container) == nullptr;
+}
+
+absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, const NriContainer& container) {
+  const RuntimeBook::Pod* known = book_.Find(pod.uid);
+  if (known == nullptr) {
+    if (pod.uid.empty()) return NriCreateReply();
+    return absl::FailedPreconditionError(
+        Cat("podfence knows no sandbox of pod ", NameOf(pod), "; the kubelet makes it anew"));
+  }
+  const PodCgroup cgroup = known->cgroup;
+  const bool guest = IsGuest(pod.uid, container.name);
+  if (known->guaranteed() && !agent_.state().pods.contains(pod.uid)) {
+    // It runs since before Podfence and did not fit: it is shared as a whole.
+    absl::Status status = book_.PutContainer(pod, container, "", guest);
+    if (!status.ok()) return status;
+    return NriCreateReply();
+  }
+  // Where its last run was does not bind this one.
+  if (const RuntimeBook::Container* last = book_.Find(pod.uid, container.name); last != nullptr) {
+    const NriContainer before = last->nri;
+    book_.RemoveContainer(pod, before);
+    if (absl::Status status = book_.PutSandbox(pod); !status.ok()) return status;
+    agent_.fencer().SetPlaces(book_.GetPlaces());
+  }
+  NriCreateReply reply;
+  std::string cgroups_path;
+  if (IsDecided(pod.uid) && !guest) {
+    const absl::StatusOr<Fence> fence = agent_.fencer().DecidedFence(agent_.state(), pod.uid, container.name);
+    if (!fence.ok()) return fence.status();
+    reply.adjustment.resources = ResourcesOf(*fence);
+    if (!fence->group.empty()) cgroups_path = CgroupsPathInGroup(container.cgroups_path, cgroup, fence->group);
+    reply.adjustment.cgroups_path = cgroups_path;
+  }
+  if (absl::Status status = book_.PutContainer(pod, container, cgroups_path, guest); !status.ok()) return status;
+  agent_.fencer().SetPlaces(book_.GetPlaces());
+  // Expected before its first process runs.
+  if (absl::Status status = agent_.fencer().SetAlive(pod.uid, container.name, true); !status.ok()) return status;
+  return reply;
+}
+
+absl::Status ManageMode::ValidateAdjustment(const NriValidation& validation) {
+  const std::string& uid = validation.pod.uid;
+  const std::string& name = validation.container.name;
+  if (!IsDecided(uid) || IsGuest(uid, name)) return absl::OkStatus();
+  const absl::StatusOr<Fence> fence = agent_.fencer().DecidedFence(agent_.state(), uid, name);
+  if (!fence.ok()) return fence.status();
+  return CheckAdjusted(*fence, validation);
+}
+
+absl::Status ManageMode::StartContainer(const NriPod& pod, const NriContainer& container) {
+  if (!IsDecided(pod.uid)) return absl::OkStatus();
+  if (absl::Status status = Enforce(); !status.ok()) return status;
+  if (IsGuest(pod.uid, container.name)) return absl::OkStatus();
+  absl::Status status = agent_.fencer().CheckContainer(agent_.state(), pod.uid, container.name);
+  if (!status.ok()) {
+    spdlog::error("pod {}: container {} must not start: {}", NameOf(pod), container.name, status.ToString());
+    return status;
+  }
+  agent_.Complain("commit", agent_.ledger().Start(pod.uid, container.name));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::UpdateContainer(const NriPod& pod,
+                                                                            const NriContainer& container,
+                                                                            const NriResources& wanted) {
+  std::vector<NriContainerUpdate> updates;
+  if (!IsDecided(pod.uid) || IsGuest(pod.uid, container.name)) return updates;
+  const absl::StatusOr<Fence> fence = agent_.fencer().DecidedFence(agent_.state(), pod.uid, container.name);
+  if (!fence.ok()) return fence.status();
+  if (absl::Status status = CheckResize(*fence, container.resources, wanted); !status.ok()) return status;
+  std::optional<NriResources> change = DifferingResources(ResourcesOf(*fence), wanted);
+  if (change) updates.push_back({.id = container.id, .resources = *std::move(change), .ignore_failure = false});
+  return updates;
+}
+
+// The kubelet resizes a pod's budget only where the pod has one; what was decided from the old one cannot follow.
+absl::Status ManageMode::ResizeSandbox(const NriPod& pod) {
+  if (!IsDecided(pod.uid) || !HasOwnCpus(pod.uid)) return absl::OkStatus();
+  return absl::FailedPreconditionError(Cat("pod ", NameOf(pod), " has exclusive CPUs: its budget cannot be resized. ",
+                                           "Delete the pod and create it with the new amount"));
+}
+
+void ManageMode::Stopped(const NriPod& pod, const NriContainer& container) {
+  if (!book_.Stopped(pod, container)) return;
+  agent_.Complain("container end", agent_.fencer().SetAlive(pod.uid, container.name, false));
+}
+
+absl::Status ManageMode::Enforce() {
+  agent_.fencer().SetPlaces(book_.GetPlaces());
+  return agent_.fencer().Enforce(agent_.state());
+}
+
+void ManageMode::Converge() {
+  if (!synchronized_ || !source_->synced()) return;
+  ReleaseGone();
+  AdoptRunning();
+  agent_.SetReady();
+}
+
+// Only a pod that nobody wants any more and of which nothing lives.
+void ManageMode::ReleaseGone() {
+  std::vector<std::pair<std::string, bool>> gone;  // UID, ended by itself
+  std::set<std::string, std::less<>> wanted;
+  for (const auto& [uid, allocation] : agent_.state().pods) {
+    const PodRecordPtr record = source_->cache().Find(uid);
+    const RuntimeBook::Pod* pod = book_.Find(uid);
+    const bool over = record == nullptr || record->is_terminal();
+    if (over && (pod == nullptr || !pod->lives())) gone.emplace_back(uid, record != nullptr);
+  }
+  for (const auto& [uid, ended] : gone) {
+    const std::string name = agent_.state().pods.find(uid)->second.pod->FullName();
+    if (agent_.Release(uid, ended)) spdlog::info("pod {} ({}): gone; its CPUs are free", name, uid);
+  }
+  for (const PodRecordPtr& record : source_->cache().ByAge()) wanted.insert(record->uid);
+  agent_.Complain("commit", agent_.ledger().ForgetEnded(wanted));
+  std::erase_if(agent_.refused(), [&](const auto& entry) { return !wanted.contains(entry.first); });
+}
+
+// On a node whose pods already run, and after a lost checkpoint: the oldest first. One that does not fit is left
+// running, shared.
+void ManageMode::AdoptRunning() {
+  bool adopted = false;
+  for (const PodRecordPtr& record : source_->cache().ByAge()) {
+    const RuntimeBook::Pod* pod = book_.Find(record->uid);
+    if (pod == nullptr || !pod->sandbox || !pod->guaranteed() || record->pod == nullptr) continue;
+    if (agent_.state().pods.contains(record->uid) || agent_.state().ended.contains(record->uid)) continue;
+    if (!agent_.refused().contains(record->uid)) {
+      const absl::StatusOr<AdmitResult> result = agent_.Admit(record->pod);
+      if (!result.ok()) return;
+      adopted |= result->admitted();
+    }
+    const auto refused = agent_.refused().find(record->uid);
+    if (refused == agent_.refused().end()) continue;
+    agent_.NoteFinding({.kind = "misfit",
+                        .pod = record->FullName(),
+                        .container = "",
+                        .message = Cat("pod ", record->FullName(), " runs since before podfence and does not fit (",
+                                       refused->second.reason, "): it stays on the node shared pool")});
+  }
+  if (adopted) agent_.Complain("fence", Enforce());
+}
+
+void ManageMode::Complete(Snapshot& snapshot) const {
+  const NriConnection& connection = nri_->connection();
+  snapshot.nri = NriView{.connected = connection.state == NriState::kRegistered,
+                         .runtime = Cat(connection.runtime_name, " ", connection.runtime_version),
+                         .fails_closed = connection.validates,
+                         .registrations = connection.registrations,
+                         .handlers = {}};
+  for (const auto& [method, statistics] : nri_->statistics()) {
+    snapshot.nri->handlers.push_back({.method = method,
+                                      .calls = statistics.calls,
+                                      .failures = statistics.failures,
+                                      .seconds = absl::ToDoubleSeconds(statistics.sum),
+                                      .longest_seconds = absl::ToDoubleSeconds(statistics.max),
+                                      .log2_us = {statistics.log2_us.begin(), statistics.log2_us.end()}});
+  }
+  const PodSourceStatus source = source_->status();
+  snapshot.pod_source = PodSourceView{.kind = source.kind,
+                                      .description = source.description,
+                                      .up = source.up,
+                                      .error = source.up ? "" : source.last_error.ToString(),
+                                      .failures = source.failures};
+}
+
+}  // namespace podfence

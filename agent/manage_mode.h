@@ -1,0 +1,73 @@
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/agent.h"
+#include "agent/kubernetes/node_reporter.h"
+#include "agent/kubernetes/pod_source.h"
+#include "agent/mode.h"
+#include "agent/nri/plugin.h"
+#include "agent/runtime_book.h"
+
+namespace podfence {
+
+// Mode manage: pods come from the kubelet or the API server, a container runtime runs them and asks through NRI. What
+// keeps the promises (design "Manage mode"):
+// - A pod is admitted when its sandbox is run, and refused there; a Guaranteed pod that is not known yet is refused
+//   until it is, never guessed.
+// - A container is created with its CPUs, and checked again before it starts: it does not while one of its CPUs is
+//   still shared.
+// - CPUs are free when the pod is gone and nothing of it lives, not when a container stops.
+// - Every answer comes from memory.
+class ManageMode final : public Mode {
+ public:
+  explicit ManageMode(Agent& agent) : agent_(agent) {}
+
+  std::string_view name() const override { return "manage"; }
+  absl::Status Start() override;
+  const Runtime& runtime() const override { return book_; }
+  void Retry() override { Converge(); }
+  void Complete(Snapshot& snapshot) const override;
+
+ private:
+  absl::Status StartPodSource(const std::string& node_name);
+  absl::Status StartReporter(const std::string& node_name);
+  NriHandlers Handlers();
+
+  absl::StatusOr<std::vector<NriContainerUpdate>> Synchronize(const std::vector<NriPod>& pods,
+                                                              const std::vector<NriContainer>& containers);
+  absl::Status RunSandbox(const NriPod& pod);
+  absl::Status AdmitSandbox(const NriPod& pod);
+  absl::StatusOr<NriCreateReply> CreateContainer(const NriPod& pod, const NriContainer& container);
+  absl::Status ValidateAdjustment(const NriValidation& validation);
+  absl::Status StartContainer(const NriPod& pod, const NriContainer& container);
+  absl::StatusOr<std::vector<NriContainerUpdate>> UpdateContainer(const NriPod& pod, const NriContainer& container,
+                                                                  const NriResources& wanted);
+  absl::Status ResizeSandbox(const NriPod& pod);
+  void Stopped(const NriPod& pod, const NriContainer& container);
+
+  // Admits what runs but was never decided on, releases what is gone.
+  void Converge();
+  void AdoptRunning();
+  void ReleaseGone();
+  // The fences of all that runs, written and read back.
+  absl::Status Enforce();
+  bool IsGuest(const std::string& uid, const std::string& container) const;
+  void Report(const std::string& uid, const Rejection& rejection);
+  // Whether the pod has decisions that its containers are held to.
+  bool IsDecided(const std::string& uid) const;
+  bool HasOwnCpus(const std::string& uid) const;
+
+  Agent& agent_;
+  RuntimeBook book_;
+  std::unique_ptr<PodSource> source_;
+  std::unique_ptr<NodeReporter> reporter_;  // null: no API server to tell
+  std::unique_ptr<NriPlugin> nri_;
+  bool synchronized_ = false;  // the runtime has told once what lives
+};
+
+}  // namespace podfence

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/enforcer/plan.h"
+#include "agent/nri/values.h"
+
+namespace podfence {
+
+// What decisions come to in NRI's terms. Pure.
+
+// The resources that a fence holds. NRI cannot say an empty set; a quota of -1 is none.
+NriResources ResourcesOf(const Fence& fence);
+
+// What `present` lacks of `wanted`: only what differs, so that nothing is written twice; none: nothing.
+std::optional<NriResources> DifferingResources(const NriResources& wanted, const NriResources& present);
+
+// Whether a container is created with what was decided for it. FailedPrecondition names what is missing or different,
+// and the plugin that set it.
+absl::Status CheckAdjusted(const Fence& fence, const NriValidation& validation);
+
+// A resize that the kubelet asks for: of an exclusive container the CPUs are its own, and no other amount of them was
+// decided (the kubelet refuses it too where its own static policy is on, allocation/handlers.go). FailedPrecondition.
+absl::Status CheckResize(const Fence& fence, const NriResources& present, const NriResources& wanted);
+
+}  // namespace podfence

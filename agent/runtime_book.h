@@ -1,0 +1,67 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "agent/enforcer/places.h"
+#include "agent/nri/values.h"
+#include "agent/runtime/kube_cgroups.h"
+#include "agent/runtime/runtime.h"
+
+namespace podfence {
+
+// What a container runtime has told through NRI, by pod UID and container name: a restarted container has a new id, and
+// a new sandbox the same UID. Events of an earlier incarnation, which may come late, change nothing of the present one.
+class RuntimeBook : public Runtime {
+ public:
+  struct Container {
+    NriContainer nri;
+    std::string path;  // of its cgroup, below the one of all pods
+    ContainerPhase phase = ContainerPhase::kWaiting;
+    int starts = 0;
+    bool guest = false;  // an ephemeral container: no part of the pod's spec
+  };
+  struct Pod {
+    NriPod nri;  // the present sandbox
+    PodCgroup cgroup;
+    std::string pause_path;
+    std::map<std::string, Container> containers;
+    bool sandbox = false;  // it has one now
+    // Only such a pod can have exclusive CPUs.
+    bool guaranteed() const { return cgroup.class_path.empty(); }
+    bool lives() const;
+  };
+
+  void Clear() { pods_.clear(); }
+  // A sandbox is run, or was found. InvalidArgument where its cgroup cannot be told.
+  absl::Status PutSandbox(const NriPod& pod);
+  void RemoveSandbox(const NriPod& pod);
+
+  // A container is made, or was found; cgroups_path: where its cgroup is, if not where the container says. Its pod is
+  // known. InvalidArgument where its cgroup cannot be told.
+  absl::Status PutContainer(const NriPod& pod, const NriContainer& container, const std::string& cgroups_path,
+                            bool guest);
+  void Started(const NriPod& pod, const NriContainer& container);
+  // Whether it was the present one.
+  bool Stopped(const NriPod& pod, const NriContainer& container);
+  void RemoveContainer(const NriPod& pod, const NriContainer& container);
+
+  const std::map<std::string, Pod, std::less<>>& pods() const { return pods_; }
+  const Pod* Find(std::string_view uid) const;
+  const Container* Find(std::string_view uid, std::string_view container) const;
+  // Where the pods' cgroups are.
+  Places GetPlaces() const;
+
+  std::vector<ContainerRun> Containers() const override;
+
+ private:
+  Container* Present(const NriPod& pod, const NriContainer& container);
+  void Forget(const std::string& uid);
+
+  std::map<std::string, Pod, std::less<>> pods_;  // by UID
+};
+
+}  // namespace podfence

@@ -1,0 +1,85 @@
+#include "agent/nri_answers.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace podfence {
+namespace {
+
+using testing::HasSubstr;
+
+Fence Exclusive() {
+  Fence fence;
+  fence.container = "app";
+  fence.exclusive = true;
+  fence.cpus = CpuSet{1, 2, 3};
+  fence.mems = NumaSet{0};
+  fence.held = {.cpu_weight = false, .memory_max = false};
+  return fence;
+}
+Fence Shared() {
+  Fence fence = Exclusive();
+  fence.exclusive = false;
+  fence.cpus = CpuSet{0, 4};
+  fence.held.mems = false;
+  fence.cpu_max.quota_us = 100000;
+  return fence;
+}
+
+TEST(NriAnswersTest, AnExclusiveContainerHasNoQuota) {
+  const NriResources resources = ResourcesOf(Exclusive());
+  EXPECT_EQ(resources.cpus, "1-3");
+  EXPECT_EQ(resources.mems, "0");
+  EXPECT_EQ(resources.cpu_quota, -1);
+  EXPECT_EQ(resources.cpu_shares, std::nullopt) << "the kubelet's";
+  EXPECT_EQ(resources.memory_limit, std::nullopt);
+}
+
+TEST(NriAnswersTest, OnlyWhatDiffersIsUpdated) {
+  const NriResources wanted = ResourcesOf(Shared());
+  EXPECT_EQ(wanted.mems, "");
+  EXPECT_EQ(DifferingResources(wanted, wanted), std::nullopt);
+  NriResources present = wanted;
+  present.cpu_quota = 400000;
+  const std::optional<NriResources> change = DifferingResources(wanted, present);
+  ASSERT_TRUE(change.has_value());
+  EXPECT_EQ(change->cpu_quota, 100000);
+  EXPECT_EQ(change->cpus, "");
+  NriResources unlimited = ResourcesOf(Exclusive());
+  unlimited.cpu_quota = 0;
+  EXPECT_EQ(DifferingResources(ResourcesOf(Exclusive()), unlimited), std::nullopt) << "0 is no quota too";
+}
+
+TEST(NriAnswersTest, ACreationThatIsNotAsDecidedIsRejected) {
+  NriValidation validation;
+  validation.pod.ns = "default";
+  validation.pod.name = "p";
+  validation.container.id = "c1";
+  validation.container.name = "app";
+  validation.container.resources.cpu_quota = 300000;
+  EXPECT_THAT(CheckAdjusted(Exclusive(), validation).message(),
+              HasSubstr("cpuset.cpus \"\" instead of the decided \"1-3\""))
+      << "nobody adjusted it";
+  validation.adjustment.resources = ResourcesOf(Exclusive());
+  EXPECT_EQ(CheckAdjusted(Exclusive(), validation), absl::OkStatus());
+  validation.adjustment.resources.cpus = "0-7";
+  validation.owners["c1"][NriField::kCpusetCpus] = "95-other";
+  EXPECT_THAT(CheckAdjusted(Exclusive(), validation).message(), HasSubstr("95-other set it"));
+  validation.adjustment.resources.cpus = "1-3";
+  validation.adjustment.resources.cpu_quota = std::nullopt;
+  EXPECT_THAT(CheckAdjusted(Exclusive(), validation).message(), HasSubstr("CPU quota"));
+}
+
+TEST(NriAnswersTest, ExclusiveCpusCannotBeResized) {
+  NriResources present;
+  present.cpu_shares = 3072;
+  NriResources wanted = present;
+  wanted.memory_limit = 1 << 30;
+  EXPECT_EQ(CheckResize(Exclusive(), present, wanted), absl::OkStatus());
+  wanted.cpu_shares = 4096;
+  EXPECT_THAT(CheckResize(Exclusive(), present, wanted).message(), HasSubstr("app owns CPUs 1-3"));
+  EXPECT_EQ(CheckResize(Shared(), present, wanted), absl::OkStatus());
+}
+
+}  // namespace
+}  // namespace podfence
