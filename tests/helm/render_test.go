@@ -59,7 +59,8 @@ type expectation struct {
 	Length   *int   `json:"length"`
 }
 
-func helm(t *testing.T, arguments ...string) (string, error) {
+// helm runs it with input on its standard input, and gives what it printed; on failure its complaint.
+func helm(t *testing.T, input []byte, arguments ...string) (string, error) {
 	t.Helper()
 	program := os.Getenv("PODFENCE_HELM")
 	if program == "" {
@@ -67,7 +68,7 @@ func helm(t *testing.T, arguments ...string) (string, error) {
 	}
 	var out, errors bytes.Buffer
 	command := exec.Command(program, arguments...)
-	command.Stdout, command.Stderr = &out, &errors
+	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), &out, &errors
 	if err := command.Run(); err != nil {
 		return errors.String() + out.String(), err
 	}
@@ -80,15 +81,12 @@ func render(t *testing.T, c testCase) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "values.yaml")
-	if err := os.WriteFile(file, values, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	version := c.KubeVersion
 	if version == "" {
 		version = "1.37.2"
 	}
-	return helm(t, "template", "fence", chart, "--namespace", "podfence-system", "--kube-version", version, "-f", file)
+	return helm(t, values, "template", "fence", chart, "--namespace", "podfence-system", "--kube-version", version,
+		"-f", "-")
 }
 
 // decode splits rendered text into documents, each checked against its type.
@@ -112,11 +110,11 @@ func decode(t *testing.T, text string) []map[string]any {
 			continue
 		}
 		key := fmt.Sprintf("%v/%v", document["apiVersion"], document["kind"])
-		make, known := types[key]
+		newObject, known := types[key]
 		if !known {
 			t.Fatalf("rendered an object of type %s, of which nothing is known", key)
 		}
-		if err := yaml.UnmarshalStrict(raw, make()); err != nil {
+		if err := yaml.UnmarshalStrict(raw, newObject()); err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
 		documents = append(documents, document)
@@ -124,7 +122,7 @@ func decode(t *testing.T, text string) []map[string]any {
 }
 
 func TestLint(t *testing.T) {
-	if out, err := helm(t, "lint", "--strict", chart); err != nil {
+	if out, err := helm(t, nil, "lint", "--strict", chart); err != nil {
 		t.Error(out)
 	}
 }
