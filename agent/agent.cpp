@@ -167,7 +167,13 @@ absl::Status Agent::Run() {
                config_.listen_address.host, port());
   if (absl::Status status = LoopError(sd_event_loop(loop_), "run it"); !status.ok()) return status;
   spdlog::info("ending: containers go on, the host is released");
-  return fencer_->Release();
+  absl::Status status;
+  if (config_.release_on_exit) {
+    spdlog::info("releaseOnExit: every cgroup is given back to Kubernetes");
+    status = fencer_->GiveBack(ledger_->state());
+  }
+  status.Update(fencer_->Release());
+  return status;
 }
 
 absl::StatusOr<AdmitResult> Agent::Admit(const std::shared_ptr<const Pod>& pod) {

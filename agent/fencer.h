@@ -62,6 +62,7 @@ class Fencer {
   absl::Status KillPod(const std::string& uid);
   absl::StatusOr<std::vector<std::string>> PodsWithCgroups() const { return enforcer_.PodsWithCgroups(); }
   absl::Status Release() { return enforcer_.ReleaseHost(); }
+  absl::Status GiveBack(const NodeState& state) { return enforcer_.GiveBack(state); }
 
   absl::StatusOr<Observation> Read() { return verifier_->Read(); }
   ProbeReport Probes() const { return verifier_->Probes(); }

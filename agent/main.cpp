@@ -2,6 +2,7 @@
 
 #include "agent/agent_command.h"
 #include "agent/commands/commands.h"
+#include "agent/preflight_command.h"
 #include "agent/verify_command.h"
 
 int main(int argc, char** argv) {
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
   podfence::AddAgentCommand(app, invocation);
   podfence::AddStatusCommand(app, invocation);
   podfence::AddVerifyCommand(app, invocation);
+  podfence::AddPreflightCommand(app, invocation);
   podfence::AddReportCommand(app, invocation);
   podfence::AddExplainCommand(app, invocation);
   podfence::AddPlanCommand(app, invocation);

@@ -256,6 +256,8 @@ constexpr std::array kKeys{
     Key{"podsAPISocket", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.pods_api_socket, p); }},
     Key{"nriSocketPath", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.nri_socket_path, p); }},
     Key{"nriPluginIndex", ReadPluginIndex},
+    Key{"releaseOnExit",
+        [](const Field& f, Config& c, Problems& p) { c.release_on_exit = ReadBool(f, p, c.release_on_exit); }},
     Key{"machine", ReadMachine},
     Key{"stateDirectory", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.state_directory, p); }},
     Key{"cgroupHierarchy", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.cgroup_hierarchy, p); }},

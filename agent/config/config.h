@@ -48,6 +48,7 @@ struct Config {
   std::string pods_api_socket = "/var/lib/kubelet/pods-api/pods-api.sock";
   std::string nri_socket_path = "/var/run/nri/nri.sock";  // of the runtime
   std::string nri_plugin_index = "90";                    // two digits: plugins are asked in this order
+  bool release_on_exit = false;                           // the agent's end gives every cgroup back to Kubernetes
 
   std::string machine = "live";                             // live | FILE.xml | an hwloc synthetic description
   std::string static_pod_path = "/etc/podfence/pods";       // directory of Pod manifests that is watched

@@ -8,6 +8,7 @@
 
 #include "agent/cgroup/control.h"
 #include "agent/core/text.h"
+#include "agent/enforcer/give_back.h"
 #include "agent/enforcer/judge.h"
 #include "agent/enforcer/pass.h"
 #include "agent/enforcer/tree.h"
@@ -68,15 +69,16 @@ struct Enforcer::Impl {
     return absl::FailedPreconditionError("the enforcer's own cgroup is not made yet: call Prepare first");
   }
 
-  Plan PlanFor(const NodeState& state) const {
+  PlanContext Context() const {
     PlanContext with = context;
     with.places = places ? &*places : nullptr;
-    return MakePlan(state, with);
+    return with;
   }
+  Plan PlanFor(const NodeState& state) const { return MakePlan(state, Context()); }
   absl::Status ForgetPod(std::string_view uid);
   absl::Status TakeOwn(Cgroup cgroup);
   absl::Status FindOwn();
-  absl::StatusOr<EnforceReport> Run(const NodeState& state, bool sweep);
+  absl::StatusOr<EnforceReport> Run(const Plan& plan, bool sweep);
   void PassBelow(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, bool sweep,
                  EnforceReport& report);
   absl::Status CheckNobodyShares(const Plan& plan, const Fence& fence) const;
@@ -203,9 +205,7 @@ absl::Status Enforcer::Impl::ForgetPod(std::string_view uid) {
   return absl::FailedPreconditionError(Cat("processes still live in ", cgroup->path()));
 }
 
-absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const NodeState& state, bool sweep) {
-  if (absl::Status status = FindOwn(); !status.ok()) return status;
-  const Plan plan = PlanFor(state);
+absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const Plan& plan, bool sweep) {
   const absl::StatusOr<WholeSets> whole = ReadWhole(root, own_name);
   if (!whole.ok()) return whole.status();
   EnforceReport report;
@@ -291,8 +291,22 @@ void Enforcer::SetPlaces(Places places) {
   impl_->places = std::move(places);
 }
 
-absl::StatusOr<EnforceReport> Enforcer::Apply(const NodeState& state) { return impl_->Run(state, false); }
-absl::StatusOr<EnforceReport> Enforcer::Reconcile(const NodeState& state) { return impl_->Run(state, true); }
+absl::StatusOr<EnforceReport> Enforcer::Apply(const NodeState& state) {
+  if (absl::Status status = impl_->FindOwn(); !status.ok()) return status;
+  return impl_->Run(impl_->PlanFor(state), false);
+}
+
+absl::StatusOr<EnforceReport> Enforcer::Reconcile(const NodeState& state) {
+  if (absl::Status status = impl_->FindOwn(); !status.ok()) return status;
+  return impl_->Run(impl_->PlanFor(state), true);
+}
+
+absl::Status Enforcer::GiveBack(const NodeState& state) {
+  if (!impl_->runtime_cgroups) return absl::FailedPreconditionError("only cgroups of a runtime can be given back");
+  if (absl::Status status = impl_->FindOwn(); !status.ok()) return status;
+  if (!impl_->places) return absl::OkStatus();  // nothing was taken
+  return impl_->Run(GiveBackPlan(state, impl_->Context()), false).status();
+}
 
 absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, std::string_view uid,
                                                        std::string_view container) {

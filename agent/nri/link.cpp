@@ -73,9 +73,8 @@ void NriLink::Watch() {
   const bool wanted = !queue_.empty();
   if (wanted == writable_watched_) return;
   writable_watched_ = wanted;
-  uint32_t events = EPOLLIN | EPOLLRDHUP;
-  if (wanted) events |= EPOLLOUT;
-  sd_event_source_set_io_events(source_.get(), events);
+  const uint32_t events = EPOLLIN | EPOLLRDHUP;
+  sd_event_source_set_io_events(source_.get(), wanted ? events | EPOLLOUT : events);
 }
 
 void NriLink::OnReady(uint32_t events) {
@@ -105,7 +104,7 @@ absl::Status NriLink::Read() {
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
     if (got < 0) return absl::ErrnoToStatus(errno, "read from the runtime's NRI socket");
     if (got == 0) return absl::UnavailableError("the runtime closed the NRI connection");
-    const absl::Status status = on_data_(std::string_view(buffer.data(), static_cast<size_t>(got)));
+    absl::Status status = on_data_(std::string_view(buffer.data(), static_cast<size_t>(got)));
     if (!status.ok()) return status;
     taken += static_cast<size_t>(got);
   }

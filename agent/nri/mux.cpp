@@ -38,7 +38,7 @@ absl::Status MuxDecoder::Feed(std::string_view bytes, const Sink& sink) {
     const std::string_view part = bytes.substr(0, left_);
     left_ -= part.size();
     bytes.remove_prefix(part.size());
-    const absl::Status taken = sink(stream_, part);
+    absl::Status taken = sink(stream_, part);
     if (!taken.ok()) return taken;
   }
   return absl::OkStatus();

@@ -35,7 +35,7 @@ bool IsIndex(std::string_view index) {
 }
 
 absl::Status Check(const NriOptions& options, const NriHandlers& handlers) {
-  const auto bad = [](std::string what) { return absl::InvalidArgumentError(Cat("NRI plugin: ", what)); };
+  const auto bad = [](const std::string& what) { return absl::InvalidArgumentError(Cat("NRI plugin: ", what)); };
   // containerd/nri pkg/api/plugin.go CheckPluginName, CheckPluginIndex.
   if (!IsName(options.name)) return bad(Cat("name \"", options.name, "\": letters, digits and _.+- are allowed"));
   if (!IsIndex(options.index)) return bad(Cat("index \"", options.index, "\": two digits are wanted"));
@@ -168,7 +168,7 @@ void NriPlugin::Impl::Register() {
 }
 
 absl::Status NriPlugin::Impl::OnData(std::string_view bytes) {
-  const absl::Status status = session->mux.Feed(bytes, [this](uint32_t stream, std::string_view part) {
+  absl::Status status = session->mux.Feed(bytes, [this](uint32_t stream, std::string_view part) {
     if (stream == kMuxPluginService) {
       return session->calls.Feed(part, [this](const TtrpcMessage& message) { return OnCall(message); });
     }
@@ -228,7 +228,8 @@ void NriPlugin::Impl::OnDeadline() {
 void NriPlugin::Impl::LearnFromRefusal() {
   const NriService& service = session->service;
   const bool refused = service.runtime() && !service.accepted() && Now() - session->configured < kRefusal;
-  if (!refused || ++refusals < kRefusals) return;
+  refusals = refused ? refusals + 1 : 0;
+  if (refusals < kRefusals) return;
   refusals = 0;
   // Should the older events not be it either, the next tries are as before.
   const std::string id = NriRuntimeId(*service.runtime());
@@ -244,7 +245,8 @@ void NriPlugin::Impl::End(const absl::Status& reason) {
   if (was_registered && Now() - registered >= options.reconnect_max) delay = options.reconnect_min;
   TryAgain(why);
   ArmDeadline();
-  ended->client.Fail(why);
+  ended->client.Fail(absl::UnavailableError(
+      Cat("the NRI connection ended: ", ToStd(why.message()), "; whether it was done is not known")));
   if (was_registered && handlers.on_disconnected) handlers.on_disconnected(why);
 }
 

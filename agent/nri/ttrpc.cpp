@@ -49,7 +49,7 @@ absl::Status TtrpcDecoder::Feed(std::string_view bytes, const Sink& sink) {
     if (!message_.oversize()) message_.body.append(part);
     if (left_ > 0) return absl::OkStatus();
     header_size_ = 0;
-    const absl::Status taken = sink(std::exchange(message_, {}));
+    absl::Status taken = sink(std::exchange(message_, {}));
     if (!taken.ok()) return taken;
   }
 }

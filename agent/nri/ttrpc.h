@@ -28,7 +28,7 @@ struct TtrpcMessage {
   uint8_t flags = 0;
   // Above kTtrpcMaxMessage the body was thrown away (channel.go recv): the call fails, the connection goes on.
   size_t length = 0;
-  std::string body;
+  std::string body = {};
 
   bool oversize() const { return length > kTtrpcMaxMessage; }
 };
@@ -48,9 +48,9 @@ class TtrpcDecoder {
 };
 
 struct TtrpcRequest {
-  std::string service;
-  std::string method;
-  std::string payload;
+  std::string service = {};
+  std::string method = {};
+  std::string payload = {};
   absl::Duration timeout = absl::ZeroDuration();  // of the caller; 0: none
 };
 

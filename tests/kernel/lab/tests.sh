@@ -98,6 +98,8 @@ lab_tests() {
   done
   # What the agent's own tests drive: the agent itself, beside the tests.
   if [[ -x $(dirname "$1")/podfence ]]; then lab_add_program "$lab_work/layer" "$(dirname "$1")/podfence"; fi
+  if [[ -n ${PODFENCE_LAB_LAYER:-} ]]; then cp -a "$PODFENCE_LAB_LAYER/." "$lab_work/layer/"; fi
+  for program in ${PODFENCE_LAB_WITH:-}; do lab_add_program "$lab_work/layer" "$program"; done
   local boot code waiting=("${built[@]}")
   for boot in 1 2 3; do
     lab_tests_job "${waiting[@]}" | lab_job

@@ -59,6 +59,7 @@ void ExpectSame(const Config& a, const Config& b) {
   EXPECT_EQ(a.pods_api_socket, b.pods_api_socket);
   EXPECT_EQ(a.nri_socket_path, b.nri_socket_path);
   EXPECT_EQ(a.nri_plugin_index, b.nri_plugin_index);
+  EXPECT_EQ(a.release_on_exit, b.release_on_exit);
   EXPECT_EQ(a.machine, b.machine);
   EXPECT_EQ(a.static_pod_path, b.static_pod_path);
   EXPECT_EQ(a.state_directory, b.state_directory);
@@ -157,6 +158,7 @@ kubeletPodsURL: https://127.0.0.1:10250/pods
 podsAPISocket: /pods.sock
 nriSocketPath: /nri.sock
 nriPluginIndex: "05"
+releaseOnExit: true
 )");
   EXPECT_EQ(config.mode, "manage");
   EXPECT_EQ(config.node_name, "node-1.example");
@@ -168,6 +170,7 @@ nriPluginIndex: "05"
   EXPECT_EQ(config.pods_api_socket, "/pods.sock");
   EXPECT_EQ(config.nri_socket_path, "/nri.sock");
   EXPECT_EQ(config.nri_plugin_index, "05");
+  EXPECT_TRUE(config.release_on_exit);
 }
 
 TEST(ParseConfig, RefusesBadValuesOfKubernetes) {

@@ -193,6 +193,19 @@ TEST_F(RuntimeCgroupsTest, SaysWhatIsDecidedBeforeTheCgroupIsThere) {
   EXPECT_TRUE(absl::IsNotFound(enforcer_->DecidedFence(state_, "ml", "nobody").status()));
 }
 
+TEST_F(RuntimeCgroupsTest, GivesBackWhatKubernetesAloneWouldHave) {
+  MakeKubepods();
+  Apply();
+  ASSERT_EQ(enforcer_->GiveBack(state_), absl::OkStatus());
+  for (const char* cgroup : {"burstable", "besteffort", "podml", "podml/p0", "podml/c1", "podml/c2"}) {
+    EXPECT_EQ(tree_.Get(Cat("kubepods/", cgroup, "/cpuset.cpus")), "") << cgroup;
+  }
+  EXPECT_EQ(tree_.Get("kubepods/podml/cpu.max"), "400000 100000");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpu.max"), "300000 100000");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c2/cpu.max"), "400000 100000") << "without a limit it has its pod's";
+  EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpuset.mems"), "");
+}
+
 TEST_F(RuntimeCgroupsTest, APodIsGoneWhenNothingLivesInItsCgroup) {
   MakeKubepods();
   Apply();

@@ -1,0 +1,218 @@
+#include "agent/preflight.h"
+
+#include <sys/capability.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+
+#include "agent/cgroup/cgroup.h"
+#include "agent/cgroup/control.h"
+#include "agent/cgroup/files.h"
+#include "agent/cgroup/unique_fd.h"
+#include "agent/core/text.h"
+#include "agent/pods/document.h"
+#include "agent/verifier/verifier.h"
+
+namespace podfence {
+namespace {
+
+namespace fs = std::filesystem;
+using State = PreflightCheck::State;
+
+// A word of the kubelet's configuration, "" where it says nothing.
+std::string Word(const Node& config, std::string_view key) {
+  const Node* value = config.Find(key);
+  return value == nullptr ? "" : value->text;
+}
+
+class Checks {
+ public:
+  Checks(const Config& config, const PreflightOptions& options) : config_(config), options_(options) {}
+
+  std::vector<PreflightCheck> Run() {
+    CheckCgroups();
+    CheckKubelet();
+    CheckNri();
+    CheckOtherPlugins();
+    CheckCapabilities();
+    CheckPrograms();
+    CheckStateDirectory();
+    return std::move(checks_);
+  }
+
+ private:
+  void Add(std::string_view name, State state, std::string found, std::string remedy = "") {
+    checks_.push_back({std::string(name), state, std::move(found), std::move(remedy)});
+  }
+  std::string Path(std::string_view path) const { return Cat(options_.root, path); }
+
+  void CheckCgroups() {
+    const absl::StatusOr<Cgroup> root = OpenHierarchy(Path(config_.cgroup_hierarchy));
+    if (!root.ok()) return Add("cgroup v2", State::kFailed, std::string(root.status().message()));
+    Add("cgroup v2", State::kOk, Cat(root->path(), " with cpuset, cpu and memory"));
+    const absl::StatusOr<std::vector<std::string>> children = root->Children();
+    bool partitions = false;
+    for (const std::string& name : children.value_or(std::vector<std::string>())) {
+      const absl::StatusOr<Cgroup> child = root->OpenChild(name);
+      partitions |= child.ok() && child->Has(kCpusetCpusExclusive);
+    }
+    if (partitions) return Add("cpuset partitions", State::kOk, "the kernel has them");
+    Add("cpuset partitions", State::kWarning,
+        "no cgroup has cpuset.cpus.exclusive: the scheduler may leave an exclusive CPU idle where its SMT sibling is "
+        "busy",
+        "use Linux 6.7 or later, or the CPU manager option full-pcpus-only");
+  }
+
+  void CheckKubelet() {
+    const std::string path = Path(options_.kubelet_config);
+    const absl::StatusOr<std::string> text = ReadSmallFile(path);
+    if (!text.ok()) {
+      return Add("kubelet", State::kWarning, Cat("its configuration cannot be read: ", ToStd(text.status().message())),
+                 "make sure that its cpuManagerPolicy is none and its memoryManagerPolicy None");
+    }
+    const absl::StatusOr<std::vector<Node>> documents = ReadYaml(*text, path);
+    if (!documents.ok() || documents->empty()) {
+      return Add("kubelet", State::kWarning,
+                 documents.ok() ? Cat(path, " is empty") : std::string(documents.status().message()),
+                 "make sure that its cpuManagerPolicy is none and its memoryManagerPolicy None");
+    }
+    const std::string cpu = Word(documents->front(), "cpuManagerPolicy");
+    const std::string memory = Word(documents->front(), "memoryManagerPolicy");
+    if (cpu == "static" || memory == "Static") {
+      return Add("kubelet", State::kFailed,
+                 Cat(path, ": cpuManagerPolicy ", cpu.empty() ? "none" : cpu, ", memoryManagerPolicy ",
+                     memory.empty() ? "None" : memory, ": two would decide about the same CPUs"),
+                 "set cpuManagerPolicy: none and memoryManagerPolicy: None, remove cpu_manager_state and "
+                 "memory_manager_state of its root directory and restart it; Podfence's own policies stand in its "
+                 "configuration");
+    }
+    Add("kubelet", State::kOk, "its CPU and memory managers are off");
+    CheckOldState("cpu_manager_state", "static");
+    CheckOldState("memory_manager_state", "Static");
+  }
+
+  // The kubelet refuses to start on the state of another policy.
+  void CheckOldState(std::string_view file, std::string_view policy) {
+    const std::string path = (fs::path(Path(options_.kubelet_config)).parent_path() / file).string();
+    const absl::StatusOr<std::string> text = ReadSmallFile(path);
+    if (!text.ok()) return;
+    const absl::StatusOr<Node> state = ReadJson(*text, path);
+    if (!state.ok() || Word(*state, "policyName") != policy) return;
+    Add("kubelet state", State::kFailed, Cat(path, " is of policy ", policy, ": the kubelet will not start with it"),
+        Cat("remove ", path, " and restart the kubelet"));
+  }
+
+  void CheckNri() {
+    const std::string path = Path(config_.nri_socket_path);
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof(address.sun_path)) {
+      return Add("NRI", State::kFailed, Cat(path, " is too long for a socket"), "set nriSocketPath");
+    }
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+      return Add("NRI", State::kOk, Cat("the runtime listens on ", path));
+    }
+    Add("NRI", State::kFailed, Cat("nobody listens on ", path, " (", strerror(errno), ")"),
+        "containerd 2.0 and CRI-O 1.30 have NRI on; in containerd 1.7 set disable = false in the plugin "
+        "io.containerd.nri.v1.nri and restart it. In a container, mount the socket's directory. nriSocketPath says "
+        "where it is");
+  }
+
+  // Plugins that the runtime starts by itself (nri pkg/adaptation: DefaultPluginPath, DefaultPluginConfigPath).
+  void CheckOtherPlugins() {
+    std::error_code error;
+    std::string names;
+    for (const auto& entry : fs::directory_iterator(Path("/opt/nri/plugins"), error)) {
+      absl::StrAppend(&names, names.empty() ? "" : ", ", entry.path().filename().string());
+    }
+    if (names.empty()) return Add("other NRI plugins", State::kOk, "none is installed beside the runtime");
+    Add("other NRI plugins", State::kWarning, Cat("/opt/nri/plugins has ", names),
+        "a plugin that sets cpusets or CPU quotas too makes the creation of containers fail: remove such a one");
+  }
+
+  void CheckCapabilities() {
+    struct Needed {
+      cap_value_t value;
+      std::string_view name;
+      std::string_view what;
+    };
+    static constexpr Needed kNeeded[] = {
+        {CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "write cpuset partitions"},
+        {CAP_SYS_NICE, "CAP_SYS_NICE", "keep others' tasks off exclusive CPUs"},
+        {CAP_BPF, "CAP_BPF", "load the kernel programs"},
+        {CAP_PERFMON, "CAP_PERFMON", "attach the kernel programs"},
+        {CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", "write cgroups of others"},
+    };
+    cap_t own = cap_get_proc();
+    std::string missing;
+    for (const Needed& needed : kNeeded) {
+      cap_flag_value_t set = CAP_CLEAR;
+      if (own != nullptr && cap_get_flag(own, needed.value, CAP_EFFECTIVE, &set) == 0 && set == CAP_SET) continue;
+      missing += Cat(missing.empty() ? "" : ", ", needed.name, " (to ", needed.what, ")");
+    }
+    if (own != nullptr) cap_free(own);
+    if (missing.empty()) return Add("capabilities", State::kOk, "all that are needed");
+    Add("capabilities", State::kFailed, Cat("missing: ", missing), "run as root with these capabilities");
+  }
+
+  // What does not attach is not seen; fences hold all the same.
+  void CheckPrograms() {
+    const absl::StatusOr<std::unique_ptr<Verifier>> verifier =
+        Verifier::Start({.cgroup_root = Path(config_.cgroup_hierarchy)});
+    if (!verifier.ok()) {
+      return Add("kernel programs", State::kWarning, std::string(verifier.status().message()),
+                 "fences hold, but nothing proves it");
+    }
+    std::string missing;
+    int attached = 0;
+    for (const Probe& probe : (*verifier)->Probes().probes) {
+      if (probe.attached) ++attached;
+      if (probe.attached || !probe.wanted) continue;
+      absl::StrAppend(&missing, missing.empty() ? "" : "; ", probe.name, ": ", probe.reason);
+    }
+    if (missing.empty()) return Add("kernel programs", State::kOk, Cat(attached, " attach"));
+    Add("kernel programs", State::kWarning, Cat(attached, " attach; not: ", missing),
+        "fences hold, but what these find is not seen: a kernel with BTF (CONFIG_DEBUG_INFO_BTF) and fentry has all");
+  }
+
+  void CheckStateDirectory() {
+    const std::string path = Path(config_.state_directory);
+    const absl::Status made = MakeDirectories(path);
+    if (made.ok() && access(path.c_str(), W_OK) == 0) return Add("state directory", State::kOk, path);
+    Add("state directory", State::kFailed, made.ok() ? Cat(path, ": ", strerror(errno)) : std::string(made.message()),
+        "it must be a writable directory of the host, or decisions are lost with the container (stateDirectory)");
+  }
+
+  const Config& config_;
+  const PreflightOptions& options_;
+  std::vector<PreflightCheck> checks_;
+};
+
+}  // namespace
+
+std::string_view PreflightStateName(PreflightCheck::State state) {
+  switch (state) {
+    case State::kOk: return "ok";
+    case State::kWarning: return "warning";
+    case State::kFailed: return "failed";
+  }
+  return "failed";
+}
+
+std::vector<PreflightCheck> Preflight(const Config& config, const PreflightOptions& options) {
+  return Checks(config, options).Run();
+}
+
+int PreflightExitCode(const std::vector<PreflightCheck>& checks) {
+  return std::ranges::any_of(checks, [](const PreflightCheck& check) { return check.state == State::kFailed; }) ? 1 : 0;
+}
+
+}  // namespace podfence

@@ -1,0 +1,149 @@
+// Podfence on a node whose kubelet has its managers off.
+
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include <iostream>
+
+#include "agent/commands/api_client.h"
+#include "agent/core/text.h"
+#include "tests/e2e/node_fixture.h"
+
+namespace podfence {
+namespace {
+
+class ManageTest : public NodeTest {
+ protected:
+  void StartNode(const std::string& policy) {
+    StartContainerd();
+    StartAgent(policy);
+    StartKubelet();
+    ASSERT_FALSE(HasFatalFailure());
+  }
+
+  // What the exclusive container of an example pod gets, and that nothing and nobody held it up.
+  void ExpectPromise(const std::string& pod, const std::string& container, double cpus) {
+    const std::string cgroup = CgroupOf(pod, container);
+    ASSERT_NE(cgroup, "");
+    const double got = MedianCpus(cgroup, 3, absl::Seconds(10));
+    std::cout << pod << '/' << container << ": " << got << " of " << cpus << " CPUs\n";
+    EXPECT_GE(got, 0.98 * cpus) << cgroup;
+    EXPECT_EQ(ThrottledUsec(cgroup), 0u) << "at itself or above";
+    EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus.partition"), "root");
+  }
+};
+
+TEST_F(ManageTest, TheExampleWithAContainerScope) {
+  StartNode("topologyManagerScope: container\n");
+  AddExamplePod("ml-workload");
+  ASSERT_TRUE(AwaitRunning("ml-workload")) << PodStatus("ml-workload").dump(1);
+  ExpectPromise("ml-workload", "ml-training", 3);
+  const std::string sidecar = CgroupOf("ml-workload", "service-mesh-sidecar");
+  EXPECT_LE(MedianCpus(sidecar, 1, absl::Seconds(5)), 1.02) << "the pod's limit less the exclusive CPUs";
+  EXPECT_EQ(ReadCgroup(sidecar, "cpu.max"), "100000 100000");
+  const std::map<std::string, double> series = Scrape();
+  EXPECT_EQ(series.at("podfence_foreign_run_seconds_total{class=\"container\"}"), 0);
+  EXPECT_EQ(series.at("podfence_foreign_run_seconds_total{class=\"host\"}"), 0);
+  EXPECT_EQ(series.at("podfence_exclusive_throttled_seconds_total"), 0);
+  EXPECT_EQ(
+      series.at("resource_manager_container_assignments{assignment_type=\"node_exclusive\",resource_name=\"cpu\"}"), 1);
+}
+
+TEST_F(ManageTest, TheExampleWithAPodScope) {
+  StartNode("topologyManagerScope: pod\n");
+  AddExamplePod("tightly-coupled-database");
+  ASSERT_TRUE(AwaitRunning("tightly-coupled-database")) << PodStatus("tightly-coupled-database").dump(1);
+  ExpectPromise("tightly-coupled-database", "database", 6);
+  const CpuSet own = *CpuSet::Parse(ReadCgroup(CgroupOf("tightly-coupled-database", "database"), "cpuset.cpus"));
+  const CpuSet rest = *CpuSet::Parse(ReadCgroup(CgroupOf("tightly-coupled-database", "backup-agent"), "cpuset.cpus"));
+  EXPECT_EQ(own.size(), 6);
+  EXPECT_EQ(rest.size(), 2) << "the pod shared pool";
+  EXPECT_FALSE(own.Intersects(rest));
+}
+
+// A pod of one exclusive container that sleeps.
+std::string Sleeper(const std::string& name, int cpus) {
+  return Cat("apiVersion: v1\nkind: Pod\nmetadata: {name: ", name, "}\nspec:\n  hostNetwork: true\n",
+             "  terminationGracePeriodSeconds: 1\n  containers:\n  - name: app\n    image: test.local/work:1\n",
+             "    command: [sh, -c, 'while :; do sleep 1; done']\n    resources: {limits: {cpu: \"", cpus,
+             "\", memory: 64Mi}}\n");
+}
+
+TEST_F(ManageTest, APodThatFitsNoNumaNodeIsRefusedWithItsReason) {
+  StartNode("topologyManagerPolicy: single-numa-node\n");
+  AddPod("wide", Sleeper("wide", 14));
+  AddPod("narrow", Sleeper("narrow", 2));
+  ASSERT_TRUE(AwaitRunning("narrow")) << "others go on";
+  ASSERT_TRUE(Await([&] { return !AgentNow().rejected.empty(); }, absl::Seconds(60)));
+  const RejectedView rejected = AgentNow().rejected.front();
+  EXPECT_EQ(rejected.reason, "TopologyAffinityError");
+  EXPECT_THAT(rejected.pod, testing::HasSubstr("wide"));
+  EXPECT_EQ(CgroupOf("wide", "app"), "") << "no container of it was made";
+  EXPECT_THAT(Log("containerd"), testing::HasSubstr("TopologyAffinityError"));
+}
+
+TEST_F(ManageTest, DecisionsOutliveContainersAndTheAgent) {
+  StartNode("");
+  AddPod("steady", Sleeper("steady", 2));
+  ASSERT_TRUE(AwaitRunning("steady"));
+  const std::string before = CgroupOf("steady", "app");
+  const std::string cpus = ReadCgroup(before, "cpuset.cpus");
+  EXPECT_EQ(ReadCgroup(before, "cpuset.cpus.effective"), cpus);
+  End("podfence", SIGTERM);
+  EXPECT_EQ(ReadCgroup(before, "cpuset.cpus"), cpus) << "containers keep their fences";
+  StartAgent("");
+  ASSERT_TRUE(Await([&] { return FetchSnapshot(kAgent).ok(); }, absl::Seconds(30))) << Log("podfence");
+  EXPECT_EQ(ReadCgroup(before, "cpuset.cpus"), cpus);
+  // The container dies, and its next incarnation has the same CPUs.
+  ASSERT_TRUE(WriteCgroup(before, "cgroup.kill", "1"));
+  ASSERT_TRUE(Await([&] { return CgroupOf("steady", "app") != before && AwaitRunning("steady"); }, absl::Seconds(60)));
+  EXPECT_EQ(ReadCgroup(CgroupOf("steady", "app"), "cpuset.cpus"), cpus);
+  RemovePod("steady");
+  ASSERT_TRUE(AwaitGone("steady"));
+  EXPECT_TRUE(Await([&] { return AgentNow().state.pods.empty(); }, absl::Seconds(30))) << "its CPUs are free\n"
+                                                                                       << Log("podfence");
+}
+
+TEST_F(ManageTest, PodsThatRunAlreadyAreTakenUp) {
+  StartContainerd();
+  StartKubelet();
+  AddPod("first", Sleeper("first", 2));
+  ASSERT_TRUE(AwaitRunning("first"));
+  const std::string cgroup = CgroupOf("first", "app");
+  EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), "");
+  StartAgent("");
+  EXPECT_TRUE(Await([&] { return ReadCgroup(cgroup, "cpuset.cpus").size() > 0; }, absl::Seconds(60)))
+      << Log("podfence");
+  EXPECT_EQ(CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus"))->size(), 2);
+  EXPECT_TRUE(ReadCgroup(cgroup, "cpu.max").starts_with("max"));
+}
+
+TEST_F(ManageTest, UninstalledItGivesEverythingBack) {
+  StartNode("releaseOnExit: true\n");
+  AddExamplePod("ml-workload");
+  ASSERT_TRUE(AwaitRunning("ml-workload"));
+  const std::string training = CgroupOf("ml-workload", "ml-training");
+  EXPECT_NE(ReadCgroup(training, "cpuset.cpus"), "");
+  End("podfence", SIGTERM);
+  EXPECT_EQ(ReadCgroup(training, "cpuset.cpus"), "");
+  EXPECT_EQ(ReadCgroup(training, "cpuset.cpus.partition"), "member");
+  EXPECT_EQ(ReadCgroup(training, "cpu.max"), "300000 100000");
+  EXPECT_EQ(ReadCgroup(training.substr(0, training.rfind('/')), "cpu.max"), "400000 100000");
+}
+
+TEST_F(ManageTest, WhatIsCreatedWhileTheAgentHangsIsNotUnfenced) {
+  StartNode("");
+  AddPod("before", Sleeper("before", 2));
+  ASSERT_TRUE(AwaitRunning("before"));
+  Signal("podfence", SIGSTOP);
+  AddPod("meanwhile", Sleeper("meanwhile", 2));
+  absl::SleepFor(absl::Seconds(20));
+  EXPECT_EQ(CgroupOf("meanwhile", "app"), "") << "nothing runs that was not decided on";
+  Signal("podfence", SIGCONT);
+  ASSERT_TRUE(AwaitRunning("meanwhile")) << "it recovers by itself\n" << Log("podfence");
+  const std::string cgroup = CgroupOf("meanwhile", "app");
+  EXPECT_EQ(CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus"))->size(), 2);
+}
+
+}  // namespace
+}  // namespace podfence

@@ -1,0 +1,274 @@
+#include "tests/e2e/node_fixture.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <regex>
+#include <sstream>
+
+#include "absl/time/clock.h"
+#include "agent/commands/api_client.h"
+#include "agent/core/text.h"
+
+namespace podfence {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kCgroups[] = "/sys/fs/cgroup";
+constexpr char kSocket[] = "/run/containerd/containerd.sock";
+constexpr char kManifests[] = "/etc/kubernetes/manifests";
+constexpr char kNode[] = "lab";
+constexpr char kWork[] = "/run/e2e";  // of one test
+
+std::string ReadAll(const fs::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+void WriteAll(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
+
+int Shell(const std::string& command) { return system(Cat(command, " >>", kWork, "/run.log 2>&1").c_str()); }
+std::string Ctr(const std::string& words) { return Cat("ctr --address ", kSocket, " -n k8s.io ", words); }
+
+}  // namespace
+
+void NodeTest::SetUp() {
+  for (const char* folder : {kWork, kManifests, "/run/nri", "/var/lib/kubelet", "/etc/kubernetes"}) {
+    fs::create_directories(folder);
+  }
+  std::error_code error;
+  if (!fs::exists("/var/run")) fs::create_directory_symlink("/run", "/var/run", error);
+  WriteAll("/etc/resolv.conf", "");
+  WriteAll("/etc/hosts", Cat("127.0.0.1 localhost ", kNode, "\n"));
+  WriteAll("/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+}
+
+void NodeTest::TearDown() {
+  if (HasFailure()) {
+    for (const auto& [program, pid] : programs_) std::cerr << program << "'s log:\n" << Log(program) << '\n';
+  }
+  for (const auto& entry : fs::directory_iterator(kManifests)) fs::remove(entry.path());
+  for (const char* program : {"podfence", "kubelet"}) {
+    if (programs_.contains(program)) End(program, SIGTERM);
+  }
+  if (programs_.contains("containerd")) {
+    // The shims outlive containerd; what they hold is killed by its cgroups.
+    if (fs::exists(fs::path(kCgroups) / "kubepods")) WriteAll(fs::path(kCgroups) / "kubepods/cgroup.kill", "1");
+    Shell(Cat("for id in $(", Ctr("containers ls -q"), "); do ", Ctr("tasks delete -f $id; "),
+              Ctr("containers delete $id"), "; done"));
+    End("containerd", SIGTERM);
+  }
+  fs::remove_all("/var/lib/kubelet");
+  fs::remove_all(kWork);
+}
+
+void NodeTest::Start(const std::string& program, const std::vector<std::string>& arguments) {
+  const pid_t pid = fork();
+  ASSERT_GE(pid, 0);
+  if (pid > 0) {
+    programs_[program] = pid;
+    return;
+  }
+  const int fd = open(Cat(kWork, "/", program, ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  dup2(fd, STDOUT_FILENO);
+  dup2(fd, STDERR_FILENO);
+  setsid();
+  // Each program of Go would make a thread for each of the guest's many emulated CPUs.
+  setenv("GOMAXPROCS", "4", 1);
+  std::vector<char*> words = {const_cast<char*>(program.c_str())};
+  for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
+  words.push_back(nullptr);
+  execvp(words[0], words.data());
+  _exit(127);
+}
+
+void NodeTest::End(const std::string& program, int signal) {
+  const auto found = programs_.find(program);
+  ASSERT_NE(found, programs_.end()) << program;
+  kill(found->second, signal);
+  if (!Await([&] { return waitpid(found->second, nullptr, WNOHANG) == found->second; }, absl::Seconds(30))) {
+    ADD_FAILURE() << program << " did not end on signal " << signal;
+    kill(found->second, SIGKILL);
+    waitpid(found->second, nullptr, 0);
+  }
+  programs_.erase(found);
+}
+
+void NodeTest::Signal(const std::string& program, int signal) { ASSERT_EQ(kill(programs_.at(program), signal), 0); }
+
+void NodeTest::StartContainerd() {
+  Start("containerd", {"--config", "/e2e/guest/containerd.toml"});
+  ASSERT_TRUE(Await([] { return Shell(Ctr("version")) == 0; }, absl::Seconds(60))) << Log("containerd");
+  ASSERT_EQ(Shell(Ctr("images import --local /e2e/work.tar")), 0) << ReadAll(Cat(kWork, "/run.log"));
+}
+
+void NodeTest::StartKubelet(const std::string& more) {
+  WriteAll(Cat(kWork, "/kubelet.yaml"), ReadAll("/e2e/guest/kubelet.yaml") + more);
+  Start("kubelet",
+        {Cat("--config=", kWork, "/kubelet.yaml"), "--node-ip=10.0.2.15", Cat("--hostname-override=", kNode)});
+  ASSERT_TRUE(Await([] { return FetchFromAgent(kKubelet, "/pods").ok(); }, absl::Seconds(90))) << Log("kubelet");
+}
+
+void NodeTest::StartAgent(const std::string& more) {
+  fs::create_directories(Cat(kWork, "/state"));
+  WriteAll(Cat(kWork, "/podfence.yaml"), Cat("mode: manage\nnodeName: ", kNode, "\nstateDirectory: ", kWork,
+                                             "/state\ndriftSweepInterval: 5s\n", more));
+  Start("podfence", {"agent", "--config", Cat(kWork, "/podfence.yaml")});
+}
+
+void NodeTest::AddPod(const std::string& name, const std::string& manifest) {
+  // Not seen half written.
+  WriteAll(Cat(kWork, "/manifest"), manifest);
+  fs::rename(Cat(kWork, "/manifest"), Cat(kManifests, "/", name, ".yaml"));
+}
+
+void NodeTest::AddExamplePod(const std::string& name) {
+  const std::string text = ReadAll(Cat("/etc/podfence/examples/pods/", name, ".yaml"));
+  ASSERT_NE(text, "");
+  std::string manifest = std::regex_replace(text, std::regex("image: .*"), "image: test.local/work:1");
+  manifest = std::regex_replace(manifest, std::regex("\\nspec:\\n"),
+                                "\nspec:\n  hostNetwork: true\n  terminationGracePeriodSeconds: 1\n");
+  AddPod(name, manifest);
+}
+
+void NodeTest::RemovePod(const std::string& name) { fs::remove(Cat(kManifests, "/", name, ".yaml")); }
+
+nlohmann::json NodeTest::PodStatus(const std::string& name) {
+  const absl::StatusOr<std::string> pods = FetchFromAgent(kKubelet, "/pods");
+  if (!pods.ok()) return nullptr;
+  const nlohmann::json list = nlohmann::json::parse(*pods, nullptr, /*allow_exceptions=*/false);
+  if (list.is_discarded() || !list["items"].is_array()) return nullptr;
+  for (const nlohmann::json& pod : list["items"]) {
+    if (pod["metadata"]["name"] == Cat(name, "-", kNode)) return pod;
+  }
+  return nullptr;
+}
+
+bool NodeTest::AwaitRunning(const std::string& name, absl::Duration patience) {
+  return Await(
+      [&] {
+        const nlohmann::json pod = PodStatus(name);
+        if (pod.is_null() || !pod["status"].contains("containerStatuses")) return false;
+        std::vector<nlohmann::json> statuses = pod["status"]["containerStatuses"];
+        for (const nlohmann::json& init : pod["status"].value("initContainerStatuses", nlohmann::json::array())) {
+          statuses.push_back(init);
+        }
+        return std::ranges::all_of(statuses, [](const nlohmann::json& status) {
+          return status["state"].contains("running") ||
+                 status["state"].value("/terminated/exitCode"_json_pointer, -1) == 0;
+        });
+      },
+      patience);
+}
+
+bool NodeTest::AwaitGone(const std::string& name, absl::Duration patience) {
+  return Await([&] { return PodStatus(name).is_null(); }, patience);
+}
+
+bool NodeTest::Await(const std::function<bool()>& condition, absl::Duration patience) {
+  const absl::Time deadline = absl::Now() + patience;
+  do {
+    if (condition()) return true;
+    absl::SleepFor(absl::Milliseconds(300));
+  } while (absl::Now() < deadline);
+  return false;
+}
+
+std::string NodeTest::CgroupOf(const std::string& pod, const std::string& container) {
+  const nlohmann::json status = PodStatus(pod);
+  if (status.is_null()) return "";
+  for (const char* kind : {"containerStatuses", "initContainerStatuses"}) {
+    for (const nlohmann::json& one : status["status"].value(kind, nlohmann::json::array())) {
+      const std::string id = one.value("containerID", "");
+      if (one["name"] != container || id.find("//") == std::string::npos) continue;
+      const std::string name = id.substr(id.find("//") + 2);
+      for (const auto& entry : fs::recursive_directory_iterator(fs::path(kCgroups) / "kubepods")) {
+        if (entry.is_directory() && entry.path().filename() == name) return entry.path().lexically_relative(kCgroups);
+      }
+    }
+  }
+  return "";
+}
+
+std::string NodeTest::ReadCgroup(const std::string& cgroup, const std::string& file) {
+  std::string text = ReadAll(fs::path(kCgroups) / cgroup / file);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+bool NodeTest::WriteCgroup(const std::string& cgroup, const std::string& file, const std::string& value) {
+  std::ofstream out(fs::path(kCgroups) / cgroup / file);
+  out << value << std::flush;
+  return out.good();
+}
+
+uint64_t NodeTest::CpuStat(const std::string& cgroup, const std::string& key) {
+  std::istringstream stat(ReadCgroup(cgroup, "cpu.stat"));
+  std::string name;
+  uint64_t value = 0;
+  while (stat >> name >> value) {
+    if (name == key) return value;
+  }
+  ADD_FAILURE() << cgroup << "/cpu.stat says no " << key;
+  return 0;
+}
+
+double NodeTest::MedianCpus(const std::string& cgroup, int windows, absl::Duration window) {
+  std::vector<double> cpus;
+  for (int i = 0; i < windows; ++i) {
+    const absl::Time begin = absl::Now();
+    const uint64_t before = CpuStat(cgroup, "usage_usec");
+    absl::SleepFor(window);
+    const double used = static_cast<double>(CpuStat(cgroup, "usage_usec") - before);
+    cpus.push_back(used / absl::ToDoubleMicroseconds(absl::Now() - begin));
+  }
+  std::ranges::sort(cpus);
+  return cpus[cpus.size() / 2];
+}
+
+uint64_t NodeTest::ThrottledUsec(std::string cgroup) {
+  uint64_t sum = 0;
+  while (!cgroup.empty()) {
+    sum += CpuStat(cgroup, "throttled_usec");
+    const size_t slash = cgroup.rfind('/');
+    cgroup.resize(slash == std::string::npos ? 0 : slash);
+  }
+  return sum;
+}
+
+Snapshot NodeTest::AgentNow() {
+  absl::StatusOr<Snapshot> snapshot = FetchSnapshot(kAgent);
+  EXPECT_TRUE(snapshot.ok()) << snapshot.status() << Log("podfence");
+  return snapshot.ok() ? *std::move(snapshot) : Snapshot();
+}
+
+std::map<std::string, double> NodeTest::Scrape() {
+  const absl::StatusOr<std::string> exposition = FetchFromAgent(kAgent, "/metrics");
+  EXPECT_TRUE(exposition.ok()) << exposition.status();
+  std::map<std::string, double> series;
+  std::istringstream lines(exposition.ok() ? *exposition : "");
+  for (std::string line; std::getline(lines, line);) {
+    const size_t blank = line.rfind(' ');
+    if (line.starts_with('#') || blank == std::string::npos) continue;
+    series[line.substr(0, blank)] = std::stod(line.substr(blank));
+  }
+  return series;
+}
+
+std::string NodeTest::Log(const std::string& program) {
+  std::string log = ReadAll(Cat(kWork, "/", program, ".log"));
+  constexpr size_t kMost = 30000;
+  if (log.size() > kMost) log = Cat("…", log.substr(log.size() - kMost));
+  return log;
+}
+
+}  // namespace podfence

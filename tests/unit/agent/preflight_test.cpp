@@ -1,0 +1,92 @@
+#include "agent/preflight.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "agent/cgroup/unique_fd.h"
+#include "tests/unit/cgroup/cgroup_tree.h"
+
+namespace podfence {
+namespace {
+
+using testing::HasSubstr;
+using State = PreflightCheck::State;
+
+class PreflightTest : public testing::Test {
+ protected:
+  PreflightTest()
+      : tree_({Dir("kubelet", {File("config.yaml", "cpuManagerPolicy: none")}),
+               Dir("opt", {Dir("nri", {Dir("plugins", {})})})}) {
+    config_.nri_socket_path = "/nri.sock";
+    config_.state_directory = "/state";
+    config_.cgroup_hierarchy = "/cgroup";
+    options_.root = tree_.path();
+    options_.kubelet_config = "/kubelet/config.yaml";
+  }
+  PreflightCheck Find(const std::string& name) {
+    const std::vector<PreflightCheck> checks = Preflight(config_, options_);
+    const auto found = std::ranges::find(checks, name, &PreflightCheck::name);
+    EXPECT_NE(found, checks.end()) << name;
+    return found == checks.end() ? PreflightCheck{} : *found;
+  }
+  CgroupTree tree_;
+  Config config_;
+  PreflightOptions options_;
+};
+
+TEST_F(PreflightTest, TheKubeletsOwnManagersStandInTheWay) {
+  EXPECT_EQ(Find("kubelet").state, State::kOk);
+  tree_.Set("kubelet/config.yaml", "cpuManagerPolicy: static");
+  EXPECT_EQ(Find("kubelet").state, State::kFailed);
+  EXPECT_THAT(Find("kubelet").remedy, HasSubstr("cpuManagerPolicy: none"));
+  tree_.Set("kubelet/config.yaml", "memoryManagerPolicy: Static");
+  EXPECT_EQ(Find("kubelet").state, State::kFailed);
+  tree_.Set("kubelet/config.yaml", "cpuManagerPolicy: [");
+  EXPECT_EQ(Find("kubelet").state, State::kWarning) << "what cannot be read is said";
+  tree_.Remove("kubelet/config.yaml");
+  EXPECT_EQ(Find("kubelet").state, State::kWarning);
+}
+
+TEST_F(PreflightTest, StateOfAnEarlierPolicyStandsInTheWay) {
+  tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"static","defaultCpuSet":"0-3"})");
+  EXPECT_EQ(Find("kubelet state").state, State::kFailed);
+  EXPECT_THAT(Find("kubelet state").remedy, HasSubstr("remove"));
+  tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"none"})");
+  const std::vector<PreflightCheck> checks = Preflight(config_, options_);
+  EXPECT_EQ(std::ranges::count(checks, "kubelet state", &PreflightCheck::name), 0);
+}
+
+TEST_F(PreflightTest, ARuntimeMustListen) {
+  EXPECT_EQ(Find("NRI").state, State::kFailed);
+  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = tree_.path() + "/nri.sock";
+  ASSERT_LT(path.size(), sizeof(address.sun_path));
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  ASSERT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(fd.get(), 1), 0);
+  EXPECT_EQ(Find("NRI").state, State::kOk);
+}
+
+TEST_F(PreflightTest, OtherPluginsAreNamed) {
+  EXPECT_EQ(Find("other NRI plugins").state, State::kOk);
+  tree_.Set("opt/nri/plugins/10-balloons", "");
+  EXPECT_EQ(Find("other NRI plugins").state, State::kWarning);
+  EXPECT_THAT(Find("other NRI plugins").found, HasSubstr("10-balloons"));
+}
+
+TEST_F(PreflightTest, TheExitCodeIsOfWhatFailed) {
+  EXPECT_EQ(Find("cgroup v2").state, State::kFailed) << "there is none in this tree";
+  EXPECT_EQ(Find("state directory").state, State::kOk);
+  EXPECT_EQ(PreflightExitCode(Preflight(config_, options_)), 1);
+  EXPECT_EQ(PreflightExitCode({{.name = "a", .state = State::kWarning, .found = "", .remedy = ""}}), 0);
+}
+
+}  // namespace
+}  // namespace podfence
