@@ -20,9 +20,18 @@ securityContext:
       - BPF
       # Attaches them to sched_switch and other points of the kernel, and lets them read kernel structures.
       - PERFMON
-      {{- if and (eq .Values.config.mode "manage") .Values.config.fenceHost }}
+      {{- if eq .Values.config.mode "manage" }}
+      {{- if .Values.config.fenceHost }}
       # sched_setaffinity() on host processes and kernel threads (fenceHost).
       - SYS_NICE
+      {{- end }}
+      {{- if .Values.cpusetPartitions }}
+      # A cpuset partition below cgroups that are none: the kernel asks for this (kernel/cgroup/cpuset.c,
+      # remote_partition_enable), and says "Enable partition not permitted" without it.
+      - SYS_ADMIN
+      {{- end }}
+      # Cgroups that are not root's, as those of pods with a user namespace, and the root of the hierarchy, mode 0555.
+      - DAC_OVERRIDE
       {{- end }}
   seccompProfile:
     {{- toYaml .Values.seccompProfile | nindent 4 }}
