@@ -5,7 +5,7 @@ INSTALL ?= scripts/install
 export BUILD JOBS
 
 .DEFAULT_GOAL := build
-.PHONY: help build test run lint bench lab vectors clean install-deps
+.PHONY: help build test e2e run lint bench lab vectors clean install-deps
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -15,6 +15,9 @@ build: install-deps ## the agent: build/podfence
 
 test: install-deps ## every test, those in the lab guest included; ends with ctest's summary
 	@scripts/test
+
+e2e: install-deps ## only the tests on a real Kubernetes node in the lab guest (needs Go 1.26 or newer)
+	@scripts/test -L e2e
 
 run: install-deps ## the example pods on a NUMA machine (the lab guest): report, then /metrics on 127.0.0.1:9551
 	@scripts/run

@@ -9,6 +9,7 @@
 
 #include "absl/time/clock.h"
 #include "agent/core/text.h"
+#include "agent/finding_line.h"
 #include "agent/local_mode.h"
 #include "agent/manage_mode.h"
 #include "agent/server/decision_json.h"
@@ -267,12 +268,13 @@ std::shared_ptr<const Snapshot> Agent::TakeSnapshot() {
   mode_->Complete(*snapshot);
   snapshot->findings = findings_.List();
   snapshot->finding_totals = findings_.totals();
+  snapshot->verification = fencer_->Verify(findings_);
   return snapshot;
 }
 
 void Agent::NoteFinding(FindingView finding) {
-  const std::string text = Cat(finding.kind, ": ", finding.message);
-  if (findings_.Note(std::move(finding), UnixNow())) spdlog::warn("finding: {}", text);
+  const FindingView* noted = findings_.Note(std::move(finding), UnixNow());
+  if (noted != nullptr) spdlog::warn("{}", FindingLine(*noted));
 }
 
 void Agent::Complain(const std::string& what, const absl::Status& status) {

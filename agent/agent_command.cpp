@@ -26,6 +26,7 @@ struct Flags {
   std::optional<std::string> log_level;
   std::optional<bool> per_pod_metrics;
   std::optional<bool> measure_interrupts;
+  std::optional<bool> repair_drift;
 };
 
 absl::StatusOr<Config> Configure(const Flags& flags) {
@@ -38,6 +39,7 @@ absl::StatusOr<Config> Configure(const Flags& flags) {
   Override(flags.node_name, config->node_name);
   Override(flags.per_pod_metrics, config->per_pod_metrics);
   Override(flags.measure_interrupts, config->measure_interrupts);
+  Override(flags.repair_drift, config->repair_drift);
   if (flags.listen) {
     absl::StatusOr<ListenAddress> address = ParseListenAddress(*flags.listen);
     if (!address.ok()) return absl::InvalidArgumentError(Cat("--listen: ", ToStd(address.status().message())));
@@ -84,6 +86,9 @@ void AddAgentCommand(CLI::App& app, Invocation& invocation) {
   agent->add_flag_callback(
       "--measure-interrupts", [flags] { flags->measure_interrupts = true; },
       "Measure the time of interrupts on exclusive CPUs (measureInterrupts)");
+  agent->add_flag_callback(
+      "--findings-only", [flags] { flags->repair_drift = false; },
+      "Report what others change in a fence, and let it be (repairDrift: false)");
   agent->add_option("--log-level", flags->log_level, "trace | debug | info | warning | error")->type_name("L");
   agent->footer(
       "Containers are processes of each container's `command`, in cgroups of their own: no images, no namespaces.\n"

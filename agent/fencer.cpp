@@ -1,7 +1,10 @@
 #include "agent/fencer.h"
 
-#include "absl/time/time.h"
+#include <algorithm>
+
+#include "absl/time/clock.h"
 #include "agent/core/text.h"
+#include "agent/finding_views.h"
 #include "agent/translation.h"
 
 namespace podfence {
@@ -13,7 +16,8 @@ Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::Stat
       watching_(writes_.status()),
       cgroup_root_(std::move(cgroup_root)),
       name_(std::move(name)),
-      sink_(std::move(sink)) {}
+      sink_(std::move(sink)),
+      paths_(cgroup_root_) {}
 
 void Fencer::AdoptLiving(const NodeState& state) {
   for (const auto& [uid, allocation] : state.pods) {
@@ -24,17 +28,59 @@ void Fencer::AdoptLiving(const NodeState& state) {
   }
 }
 
-absl::Status Fencer::Enforce(const NodeState& state) { return Take(state, enforcer_.Apply(state)); }
+absl::Status Fencer::Enforce(const NodeState& state) {
+  const absl::Time began = absl::Now();
+  return Take(state, began, enforcer_.Apply(state));
+}
 
 absl::Status Fencer::Reconcile(const NodeState& state) {
-  absl::Status status = Take(state, enforcer_.Reconcile(state));
-  status.Update(verifier_->Sweep());
-  status.Update(verifier_->Read().status());  // compares with the reading before: throttling and quotas
+  const absl::Time began = absl::Now();
+  absl::Status status = Take(state, began, enforcer_.Reconcile(state));
+  const absl::Status swept = verifier_->Sweep();
+  const absl::Status read = Read().status();  // compares with the reading before: throttling and quotas
   DrainFindings(state);
+  sweep_ = status;
+  if (!absl::IsUnavailable(swept)) sweep_.Update(swept);  // else the probe does not run, which it says itself
+  sweep_.Update(read);
+  if (sweep_.ok()) losses_.Swept(began);
+  status.Update(swept);
+  status.Update(read);
   return status;
 }
 
-absl::Status Fencer::Take(const NodeState& state, absl::StatusOr<EnforceReport> report) {
+absl::StatusOr<Observation> Fencer::Read() {
+  absl::StatusOr<Observation> seen = verifier_->Read();
+  read_ = seen.status();
+  if (seen.ok()) {
+    const uint64_t dropped = counted_.dropped;
+    counted_ = LossesOf(*seen);
+    counted_.dropped = dropped;
+    losses_.Count(counted_, absl::Now());
+  }
+  return seen;
+}
+
+VerificationView Fencer::Verify(const FindingLog& log) {
+  const absl::Time now = absl::Now();
+  counted_.dropped = log.dropped();
+  losses_.Count(counted_, now);
+  std::vector<Unseen> unknown = ProbesMissing(verifier_->Probes());
+  for (Unseen& lost : losses_.Held(now)) unknown.push_back(std::move(lost));
+  if (!sweep_.ok()) unknown.push_back({"the last sweep", std::string(sweep_.message())});
+  if (!read_.ok()) unknown.push_back({"throttling and run time", std::string(read_.message())});
+  VerificationView view{.state = std::string(VerificationWord(log.AnyActive(), !unknown.empty()))};
+  for (Unseen& each : unknown) view.reasons.push_back({std::move(each.what), std::move(each.reason)});
+  return view;
+}
+
+bool Fencer::WritesSeen() {
+  if (!writes_.ok() || !writes_->Drain()) return false;
+  if (!write_seen_) write_seen_ = absl::Now();
+  return true;
+}
+
+absl::Status Fencer::Take(const NodeState& state, absl::Time began, absl::StatusOr<EnforceReport> report) {
+  began = std::min(began, std::exchange(write_seen_, std::nullopt).value_or(began));
   if (!report.ok()) {
     ++errors_;
     return report.status();
@@ -44,13 +90,12 @@ absl::Status Fencer::Take(const NodeState& state, absl::StatusOr<EnforceReport> 
   last_writes_ = report->writes;
   last_repairs_ = 0;
   for (const Finding& finding : report->findings) {
-    if (finding.repaired) ++last_repairs_;
-    sink_({.kind = std::string(FindingWord(finding.kind)),
-           .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
-           .container = finding.container,
-           .message = finding.message});
+    if (finding.repaired) {
+      ++last_repairs_;
+      repairs_taken_.Observe(absl::ToDoubleSeconds(absl::Now() - began));
+    }
+    sink_(ViewOf(finding, state));
   }
-  drift_repairs_ += static_cast<uint64_t>(last_repairs_);
   return Expect();
 }
 
@@ -83,10 +128,7 @@ absl::Status Fencer::Expect() {
 
 void Fencer::DrainFindings(const NodeState& state) {
   for (const KernelFinding& finding : verifier_->Poll()) {
-    sink_({.kind = std::string(KernelFindingKindName(finding.kind)),
-           .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
-           .container = finding.container,
-           .message = finding.message});
+    sink_(ViewOf(finding, {state, live_, cgroup_root_, paths_, absl::Now()}));
   }
 }
 

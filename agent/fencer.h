@@ -10,10 +10,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/cgroup/cgroup_paths.h"
 #include "agent/cgroup/write_watch.h"
 #include "agent/core/node_state.h"
 #include "agent/enforcer/enforcer.h"
+#include "agent/findings.h"
 #include "agent/server/snapshot.h"
+#include "agent/verification_state.h"
 #include "agent/verifier/verifier.h"
 
 namespace podfence {
@@ -64,24 +67,29 @@ class Fencer {
   absl::Status Release() { return enforcer_.ReleaseHost(); }
   absl::Status GiveBack(const NodeState& state) { return enforcer_.GiveBack(state); }
 
-  absl::StatusOr<Observation> Read() { return verifier_->Read(); }
+  absl::StatusOr<Observation> Read();
   ProbeReport Probes() const { return verifier_->Probes(); }
   int fd() const { return verifier_->fd(); }
   // Readable when someone may have written a fence; -1 without a watch.
   int writes_fd() const { return writes_.ok() ? writes_->fd() : -1; }
   // Whether someone has, since the last call: then Reconcile is due.
-  bool WritesSeen() { return writes_.ok() && writes_->Drain(); }
+  bool WritesSeen();
   // Why drift is not told of at once.
   const absl::Status& watching() const { return watching_; }
 
   // Of the last Enforce or Reconcile: control files written, and how many of these were repairs.
   int writes() const { return last_writes_; }
   int repairs() const { return last_repairs_; }
-  uint64_t drift_repairs() const { return drift_repairs_; }
+  // How long each repair took since the agent's start, in seconds, from when the write was seen, or the look at which
+  // it was found began, to the repair read back.
+  const Histogram& repairs_taken() const { return repairs_taken_; }
   uint64_t errors() const { return errors_; }
 
+  // Whether the node is as decided, with the findings that the log has.
+  VerificationView Verify(const FindingLog& log);
+
  private:
-  absl::Status Take(const NodeState& state, absl::StatusOr<EnforceReport> report);
+  absl::Status Take(const NodeState& state, absl::Time began, absl::StatusOr<EnforceReport> report);
   absl::Status Expect();
   void Watch();
 
@@ -96,8 +104,14 @@ class Fencer {
   std::vector<LiveFence> live_;
   int last_writes_ = 0;
   int last_repairs_ = 0;
-  uint64_t drift_repairs_ = 0;
+  std::optional<absl::Time> write_seen_;  // and not looked at yet
+  Histogram repairs_taken_{{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 10}};
   uint64_t errors_ = 0;
+  CgroupPaths paths_;
+  LossWatch losses_;
+  Losses counted_;
+  absl::Status read_;   // the last look at the kernel's counters
+  absl::Status sweep_;  // and the last whole sweep
 };
 
 }  // namespace podfence

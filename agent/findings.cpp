@@ -5,33 +5,56 @@
 
 namespace podfence {
 
-bool FindingLog::Note(FindingView finding, double now) {
-  const Key key{finding.kind, finding.pod, finding.container, finding.message};
-  const auto found = findings_.find(key);
-  if (found != findings_.end()) {
-    const bool was_active = std::exchange(found->second.active, true);
-    ++found->second.count;
-    found->second.last_seen = now;
-    if (!was_active) ++totals_[finding.kind];
-    return !was_active;
+FindingLog::Key FindingLog::KeyOf(const FindingView& finding) {
+  const bool placed = !finding.cgroup.empty() || !finding.file.empty();
+  const int cpu = finding.kind == "intrusion" ? finding.cpu.value_or(-1) : -1;
+  return {finding.kind,
+          finding.pod,
+          finding.container,
+          finding.cgroup,
+          finding.file,
+          finding.foreign_class,
+          cpu,
+          placed ? "" : finding.message};
+}
+
+const FindingView* FindingLog::Note(FindingView finding, double now) {
+  const Key key = KeyOf(finding);
+  auto known = findings_.find(key);
+  const bool stands = known != findings_.end() && known->second.active;
+  if (known == findings_.end()) {
+    MakeRoom();
+    known = findings_.emplace(key, FindingView{.count = 0}).first;
   }
-  if (findings_.size() >= kMaxKept) {
-    const auto oldest = std::ranges::min_element(
-        findings_, {}, [](const auto& entry) { return std::pair(entry.second.active, entry.second.last_seen); });
-    findings_.erase(oldest);
-  }
-  ++totals_[finding.kind];
-  finding.count = 1;
+  FindingView& kept = known->second;
+  finding.count = kept.count + 1;
+  finding.since = stands ? kept.since : now;
   finding.last_seen = now;
   finding.active = true;
-  findings_.emplace(key, std::move(finding));
-  return true;
+  // One source tells of the deed, another of the doer.
+  if (stands && !finding.by) finding.by = std::move(kept.by);
+  kept = std::move(finding);
+  if (stands) return nullptr;
+  ++totals_[kept.kind];
+  return &kept;
+}
+
+void FindingLog::MakeRoom() {
+  if (findings_.size() < kMaxKept) return;
+  const auto oldest = std::ranges::min_element(
+      findings_, {}, [](const auto& entry) { return std::pair(entry.second.active, entry.second.last_seen); });
+  if (oldest->second.active) ++dropped_;
+  findings_.erase(oldest);
 }
 
 void FindingLog::Expire(double since) {
   for (auto& [key, finding] : findings_) {
     if (finding.last_seen < since) finding.active = false;
   }
+}
+
+bool FindingLog::AnyActive() const {
+  return std::ranges::any_of(findings_, [](const auto& entry) { return entry.second.active; });
 }
 
 std::vector<FindingView> FindingLog::List() const {

@@ -110,6 +110,8 @@ Snapshot Observer::Look(const Context& context) {
   }
   std::erase_if(throttling_,
                 [&](const auto& entry) { return !snapshot.state.pods.contains(std::get<0>(entry.first)); });
+  run_queue_.Forget([&](const std::string& uid) { return !snapshot.state.pods.contains(uid); });
+  totals_.run_queue = run_queue_.sums();
 
   if (seen.ok()) {
     for (size_t i = 0; i < kForeignClasses; ++i) totals_.foreign_seconds[i] = Seconds(seen->foreign_ns[i]);
@@ -132,7 +134,8 @@ Snapshot Observer::Look(const Context& context) {
                                .wanted = probe.wanted});
   }
   snapshot.counters = ledger.counters();
-  snapshot.drift_repairs = context.fencer.drift_repairs();
+  snapshot.drift_repairs = context.fencer.repairs_taken().Count();
+  snapshot.repair_seconds = context.fencer.repairs_taken();
   snapshot.invariant_violations = ledger.invariant_violations();
   snapshot.commits = ledger.commits();
   snapshot.commit_errors = ledger.commit_errors();
@@ -181,7 +184,12 @@ ContainerView Observer::LookAt(const Context& context, const PodAllocation& allo
     view.irq_seconds = Seconds(fence->interrupts->hard_ns);
     view.softirq_seconds = Seconds(fence->interrupts->soft_ns);
   }
-  if (held.cpu_isolation == Isolation::kContainer) AddThrottling(uid, container.name, view.throttling);
+  const bool exclusive = held.cpu_isolation == Isolation::kContainer;
+  AddThrottling(uid, exclusive ? container.name : "", view.throttling);
+  if (seen->kernel_counted) {
+    view.run_queue = RunQueueOf(fence->wait);
+    run_queue_.Add(uid, container.name, exclusive ? "exclusive" : view.assignment, view.run_queue->waits);
+  }
   return view;
 }
 
@@ -192,8 +200,13 @@ void Observer::AddThrottling(const std::string& uid, const std::string& containe
     // A restarted container has a new cgroup, whose counters begin at 0.
     const bool restarted =
         level.throttled_periods < last.throttled_periods || level.throttled_seconds < last.throttled_seconds;
-    totals_.throttled_periods += level.throttled_periods - (restarted ? 0 : last.throttled_periods);
-    totals_.throttled_seconds += level.throttled_seconds - (restarted ? 0 : last.throttled_seconds);
+    const double seconds = level.throttled_seconds - (restarted ? 0 : last.throttled_seconds);
+    if (container.empty()) {
+      totals_.shared_throttled_seconds += seconds;
+    } else {
+      totals_.throttled_periods += level.throttled_periods - (restarted ? 0 : last.throttled_periods);
+      totals_.throttled_seconds += seconds;
+    }
     last = level;
   }
 }

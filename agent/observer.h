@@ -9,6 +9,7 @@
 
 #include "agent/fencer.h"
 #include "agent/ledger.h"
+#include "agent/run_queue.h"
 #include "agent/runtime/runtime.h"
 #include "agent/server/snapshot.h"
 
@@ -35,10 +36,12 @@ class Observer {
   ContainerView LookAt(const Context& context, const PodAllocation& allocation, const Container& container,
                        bool is_init, const std::vector<ContainerRun>& statuses,
                        const absl::StatusOr<Observation>& seen);
+  // container: empty for those of a pod that share CPUs, for which each cgroup counts once.
   void AddThrottling(const std::string& uid, const std::string& container, const std::vector<ThrottlingView>& levels);
 
   // Last reading of each level of throttling, by UID, container and cgroup.
   std::map<std::tuple<std::string, std::string, std::string>, ThrottlingView> throttling_;
+  RunQueueTotals run_queue_;
   PromiseTotals totals_;
   CollectorView kernel_{.name = "kernel", .up = false, .duration_seconds = 0, .errors = 0};
 };

@@ -23,6 +23,7 @@ std::string_view FindingWord(FindingKind kind) {
     case FindingKind::kQuotaAbove: return "quota";
     case FindingKind::kDrift:
     case FindingKind::kUnknownCgroup: return "drift";
+    case FindingKind::kCpuOffline: return "cpu_offline";
     case FindingKind::kMemoryOutside: return "memory";
     case FindingKind::kNoPartition: return "partition";
     case FindingKind::kStillShared:
@@ -61,7 +62,10 @@ EnforcerOptions EnforcerOptionsOf(const Config& config, const Allocator& allocat
     options.name =
         std::filesystem::exists(Cat(config.cgroup_hierarchy, "/kubepods.slice"), error) ? "kubepods.slice" : "kubepods";
   }
-  if (config.fence_host) options.host = HostFenceOptions{.state_dir = config.state_directory};
+  options.repair = config.repair_drift;
+  if (config.fence_host) {
+    options.host = HostFenceOptions{.state_dir = config.state_directory, .repair = config.repair_drift};
+  }
   return options;
 }
 

@@ -1,17 +1,19 @@
 #include "agent/verification.h"
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "agent/cgroup/control.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/inspect.h"
+#include "agent/finding_views.h"
 #include "agent/state/adopt.h"
 #include "agent/state/store.h"
 #include "agent/translation.h"
+#include "agent/verification_state.h"
 #include "agent/verifier/verifier.h"
 
 namespace podfence {
@@ -91,14 +93,11 @@ class Check {
   }
 
   void TakeState(const Look& look) {
-    for (const Finding& finding : look.inspection.findings) {
-      answer_.findings.push_back({std::string(FindingWord(finding.kind)), Name(look, finding.pod), finding.container,
-                                  finding.path, finding.file, finding.expected, finding.found, finding.message});
-    }
+    for (const Finding& finding : look.inspection.findings) Add(ViewOf(finding, look.state));
     const AdoptedState adopted =
         AdoptState(look.state, allocator_.InitialState(), allocator_.machine(), allocator_.reserved_cpus());
     for (const std::string& misfit : adopted.misfits) {
-      answer_.findings.push_back({.kind = "misfit", .message = misfit});
+      Add({.kind = "misfit", .message = misfit});
     }
     answer_.unknown = look.inspection.unseen;
     for (const Fence& fence : look.inspection.idle) {
@@ -117,10 +116,7 @@ class Check {
     const absl::StatusOr<std::unique_ptr<Verifier>> verifier =
         Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_wait = false});
     if (!verifier.ok()) return unknown("the kernel's probes", verifier.status());
-    for (const Probe& probe : (*verifier)->Probes().probes) {
-      if (probe.wanted && !probe.attached)
-        answer_.unknown.push_back({Cat(probe.what, " (", probe.name, ")"), probe.reason});
-    }
+    std::ranges::move(ProbesMissing((*verifier)->Probes()), std::back_inserter(answer_.unknown));
     if (absl::Status status = (*verifier)->Expect(look.expectations); !status.ok()) {
       return unknown("what the kernel does", status);
     }
@@ -131,30 +127,23 @@ class Check {
     }
     const absl::StatusOr<Observation> seen = (*verifier)->Read();
     if (!seen.ok()) return unknown("throttling and run time", seen.status());
-    TakeLosses(*seen);
+    std::ranges::move(LossesBetween({}, LossesOf(*seen)), std::back_inserter(answer_.unknown));
     for (const KernelFinding& finding : (*verifier)->Poll()) TakeFinding(look, finding);
   }
 
-  void TakeLosses(const Observation& seen) {
-    const auto lost = [&](uint64_t count, std::string_view what) {
-      if (count > 0) answer_.unknown.push_back({"what the kernel does", Cat(count, " ", what)});
-    };
-    lost(seen.lost_findings, "findings of the probes were lost, since there were more than fit; look again");
-    lost(seen.miscounted_switches, "runs of tasks were not accounted: the kernel skipped the program");
-    lost(seen.bandwidth_mismatches, "accounts of throttling differ between cpu.stat and the scheduler");
+  void TakeFinding(const Look& look, const KernelFinding& finding) {
+    const KernelContext context{look.state, look.inspection.live, config_.cgroup_hierarchy, paths_, absl::Now()};
+    FindingView view = ViewOf(finding, context);
+    // The control files were held against the decision already.
+    const auto told = [&](const FindingView& other) { return other.cgroup == view.cgroup && other.file == view.file; };
+    if (!view.file.empty() && std::ranges::any_of(answer_.findings, told)) return;
+    Add(std::move(view));
   }
 
-  void TakeFinding(const Look& look, const KernelFinding& finding) {
-    const std::string path = Cat(config_.cgroup_hierarchy, "/", finding.cgroup);
-    const bool quota = finding.kind == KernelFindingKind::kDrift && finding.pid == 0;
-    // The control files were held against the decision already.
-    const auto told = [&](const Verification::Fault& fault) { return fault.path == path && fault.file == kCpuMax; };
-    if (quota && std::ranges::any_of(answer_.findings, told)) return;
-    answer_.findings.push_back({.kind = std::string(KernelFindingKindName(finding.kind)),
-                                .pod = Name(look, finding.pod),
-                                .container = finding.container,
-                                .path = path,
-                                .message = finding.message});
+  void Add(FindingView finding) {
+    finding.since = finding.last_seen = absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch());
+    finding.active = true;
+    answer_.findings.push_back(std::move(finding));
   }
 
   static std::string Name(const Look& look, const std::string& uid) {
@@ -165,15 +154,13 @@ class Check {
   const Allocator& allocator_;
   absl::Duration window_;
   EnforcerOptions options_;
+  CgroupPaths paths_{config_.cgroup_hierarchy};
   Verification answer_;
 };
 
 }  // namespace
 
-std::string_view Verification::Result() const {
-  if (!findings.empty()) return "findings";
-  return unknown.empty() ? "clean" : "unknown";
-}
+std::string_view Verification::Result() const { return VerificationWord(!findings.empty(), !unknown.empty()); }
 
 int Verification::ExitCode() const {
   if (!findings.empty()) return 1;

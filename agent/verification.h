@@ -8,28 +8,18 @@
 #include "agent/allocator/allocator.h"
 #include "agent/config/config.h"
 #include "agent/enforcer/finding.h"
+#include "agent/server/snapshot.h"
 
 namespace podfence {
 
 // The answer of one check of this node. What could not be looked at is never clean.
 struct Verification {
-  // Something that is not as decided. Fields that do not apply are empty.
-  struct Fault {
-    std::string kind;      // as FindingView's
-    std::string pod = {};  // namespace/name; empty: the node
-    std::string container = {};
-    std::string path = {};  // of the cgroup, absolute
-    std::string file = {};
-    std::string expected = {};
-    std::string found = {};
-    std::string message;
-  };
   struct NotRunning {
     std::string pod;
     std::string container;
   };
-  size_t containers = 0;  // that run, and were looked at
-  std::vector<Fault> findings;
+  size_t containers = 0;              // that run, and were looked at
+  std::vector<FindingView> findings;  // since, last_seen: of this check
   std::vector<Unseen> unknown;
   std::vector<NotRunning> not_running;  // decided, but nothing of it lives
 

@@ -1,6 +1,7 @@
 #include "agent/verification_view.h"
 
 #include "agent/core/text.h"
+#include "agent/server/snapshot_json.h"
 
 namespace podfence {
 namespace {
@@ -11,7 +12,7 @@ std::string Count(size_t count, std::string_view one) { return Cat(count, " ", o
 
 std::string RenderFaults(const Verification& verification, const Terminal& terminal) {
   Table table({{"Finding"}, {"Where"}, {"What"}});
-  for (const Verification::Fault& fault : verification.findings) {
+  for (const FindingView& fault : verification.findings) {
     std::string where = fault.pod.empty() ? "node" : fault.pod;
     if (!fault.container.empty()) absl::StrAppend(&where, " ", fault.container);
     table.AddRow({Table::Cell(fault.kind, Colour::kRed), where, fault.message});
@@ -57,16 +58,7 @@ std::string RenderVerification(const Verification& verification, const Terminal&
 
 json VerificationToJson(const Verification& verification) {
   json findings = json::array();
-  for (const Verification::Fault& fault : verification.findings) {
-    findings.push_back({{"kind", fault.kind},
-                        {"pod", fault.pod},
-                        {"container", fault.container},
-                        {"path", fault.path},
-                        {"file", fault.file},
-                        {"expected", fault.expected},
-                        {"found", fault.found},
-                        {"message", fault.message}});
-  }
+  for (const FindingView& finding : verification.findings) findings.push_back(FindingToJson(finding));
   json unknown = json::array();
   for (const Unseen& unseen : verification.unknown) {
     unknown.push_back({{"what", unseen.what}, {"reason", unseen.reason}});

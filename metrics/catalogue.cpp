@@ -86,9 +86,9 @@ void InterruptsByCpu(const Snapshot& snapshot, Samples& samples) {
 }
 
 // Kinds of findings exist at 0 from the start, so that rate() and alerts work.
-constexpr std::array<std::string_view, 11> kFindingKinds = {"intrusion", "escape",     "throttling", "drift",
-                                                            "unfenced",  "empty_pool", "quota",      "memory",
-                                                            "partition", "misfit",     "checkpoint"};
+constexpr std::array<std::string_view, 12> kFindingKinds = {"intrusion", "escape",      "throttling", "drift",
+                                                            "unfenced",  "empty_pool",  "quota",      "memory",
+                                                            "partition", "cpu_offline", "misfit",     "checkpoint"};
 
 void FindingTotals(const Snapshot& snapshot, Samples& samples) {
   for (std::string_view kind : kFindingKinds) {
@@ -102,6 +102,19 @@ void ActiveFindings(const Snapshot& snapshot, Samples& samples) {
     double active = 0;
     for (const FindingView& finding : snapshot.findings) active += finding.active && finding.kind == kind ? 1 : 0;
     samples.Add(active, {{"kind", kind}});
+  }
+}
+
+void Verification(const Snapshot& snapshot, Samples& samples) {
+  for (std::string_view state : {"clean", "findings", "unknown"}) {
+    samples.Add(snapshot.verification.state == state ? 1 : 0, {{"state", state}});
+  }
+}
+
+void RunQueueByAssignment(const Snapshot& snapshot, Samples& samples) {
+  for (std::string_view assignment : kRunQueueAssignments) {
+    const auto found = snapshot.totals.run_queue.find(std::string(assignment));
+    if (found != snapshot.totals.run_queue.end()) samples.Add(found->second, {{"assignment", assignment}});
   }
 }
 
@@ -119,17 +132,31 @@ void PerCollector(const Snapshot& snapshot, Samples& samples, Field field) {
   }
 }
 
-template <typename Field>
-void PerContainer(const Snapshot& snapshot, Samples& samples, Field field) {
+// add: puts in what there is of a container, with the labels that name it.
+template <typename Add>
+void EachContainer(const Snapshot& snapshot, Add add) {
   if (!snapshot.per_pod_metrics) return;
   for (const PodView& view : snapshot.pods) {
     const auto pod = snapshot.state.pods.find(view.uid);
     if (pod == snapshot.state.pods.end()) continue;
     for (const ContainerView& container : view.containers) {
-      samples.Add(static_cast<double>(field(container)),
-                  {{"namespace", pod->second.pod->ns}, {"pod", pod->second.pod->name}, {"container", container.name}});
+      add(container,
+          {{"namespace", pod->second.pod->ns}, {"pod", pod->second.pod->name}, {"container", container.name}});
     }
   }
+}
+
+template <typename Field>
+void PerContainer(const Snapshot& snapshot, Samples& samples, Field field) {
+  EachContainer(snapshot, [&](const ContainerView& container, Samples::Labels labels) {
+    samples.Add(static_cast<double>(field(container)), labels);
+  });
+}
+
+void RunQueuePerContainer(const Snapshot& snapshot, Samples& samples) {
+  EachContainer(snapshot, [&](const ContainerView& container, Samples::Labels labels) {
+    if (container.run_queue) samples.Add(container.run_queue->waits, labels);
+  });
 }
 
 double ThrottledSeconds(const ContainerView& container) {
@@ -197,11 +224,23 @@ const MetricDefinition kCatalogue[] = {
     {"podfence_exclusive_throttled_periods_total", MetricType::Counter,
      "CFS periods in which exclusive containers were throttled, at themselves or at any ancestor.",
      [](const Snapshot& s, Samples& out) { out.Add(static_cast<double>(s.totals.throttled_periods)); }},
+    {"podfence_shared_throttled_seconds_total", MetricType::Counter,
+     "Time that containers without CPUs of their own were held to their quotas by CFS; expected, and no finding.",
+     [](const Snapshot& s, Samples& out) { out.Add(s.totals.shared_throttled_seconds); }},
+    {"podfence_run_queue_seconds", MetricType::Histogram,
+     "How long tasks of containers waited for a CPU, by assignment; absent where it is not measured.",
+     RunQueueByAssignment},
+    {"podfence_verification_state", MetricType::Gauge,
+     "1 for what the last look says: clean, findings, or unknown where events were lost or something does not run.",
+     Verification},
     {"podfence_findings_total", MetricType::Counter, "Findings since the agent's start, by kind.", FindingTotals},
     {"podfence_findings_active", MetricType::Gauge, "Findings that still held at the last look, by kind.",
      ActiveFindings},
     {"podfence_drift_repairs_total", MetricType::Counter, "Cgroup settings that others changed and the agent restored.",
      [](const Snapshot& s, Samples& out) { out.Add(static_cast<double>(s.drift_repairs)); }},
+    {"podfence_repair_duration_seconds", MetricType::Histogram,
+     "From when a write was seen, or the look that found it began, to the repair read back.",
+     [](const Snapshot& s, Samples& out) { out.Add(s.repair_seconds); }},
     {"podfence_invariant_violations_total", MetricType::Counter,
      "Decisions that the validator refused: always a defect of Podfence.",
      [](const Snapshot& s, Samples& out) { out.Add(static_cast<double>(s.invariant_violations)); }},
@@ -244,20 +283,11 @@ const MetricDefinition kCatalogue[] = {
     {"podfence_container_foreign_run_seconds_total", MetricType::Counter,
      "Time that others ran on the container's exclusive CPUs.",
      [](const Snapshot& s, Samples& out) { PerContainer(s, out, ForeignSeconds); }},
+    {"podfence_container_run_queue_seconds", MetricType::Histogram,
+     "How long tasks of the container waited for a CPU; absent where it is not measured.", RunQueuePerContainer},
 };
 
 }  // namespace
-
-void Samples::Add(double value, std::initializer_list<std::pair<const char*, std::string_view>> labels) {
-  prometheus::ClientMetric metric;
-  for (const auto& [name, text] : labels) metric.label.push_back({name, std::string(text)});
-  if (family_.type == MetricType::Counter) {
-    metric.counter.value = value;
-  } else {
-    metric.gauge.value = value;
-  }
-  family_.metric.push_back(std::move(metric));
-}
 
 std::span<const MetricDefinition> Catalogue() { return kCatalogue; }
 

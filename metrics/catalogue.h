@@ -20,15 +20,21 @@ namespace podfence {
 class Samples {
  public:
   explicit Samples(prometheus::MetricFamily& family) : family_(family) {}
-  void Add(double value, std::initializer_list<std::pair<const char*, std::string_view>> labels = {});
+  using Labels = std::initializer_list<std::pair<const char*, std::string_view>>;
+  // Of a counter or a gauge.
+  void Add(double value, Labels labels = {});
+  // Of a histogram. One without values yet has all its buckets.
+  void Add(const Histogram& histogram, Labels labels = {});
 
  private:
+  prometheus::ClientMetric& Sample(Labels labels);
+
   prometheus::MetricFamily& family_;
 };
 
 struct MetricDefinition {
   const char* name;
-  prometheus::MetricType type;  // Counter or Gauge
+  prometheus::MetricType type;  // Counter, Gauge or Histogram
   const char* help;
   void (*collect)(const Snapshot&, Samples&);
 };

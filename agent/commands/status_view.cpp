@@ -276,6 +276,14 @@ std::string RenderFindings(const Snapshot& now, const Terminal& terminal) {
   return table.Render(terminal);
 }
 
+std::string RenderUnknown(const Snapshot& now, const Terminal& terminal) {
+  Table table({{"What"}, {"Why"}});
+  for (const VerificationView::Reason& reason : now.verification.reasons) {
+    table.AddRow({Cell(reason.what, Colour::kYellow), reason.reason});
+  }
+  return table.Render(terminal);
+}
+
 std::string RenderProbes(const Snapshot& now, const Terminal& terminal) {
   Table table({{"Probe"}, {"Runs"}, {"How"}, {"Time a run", kRight}});
   for (const ProbeView& probe : now.probes) {
@@ -316,6 +324,7 @@ std::string RenderStatus(const Snapshot& now, const Snapshot* before, const Term
   AddSection(text, "Throttling", RenderThrottling(now, terminal), terminal);
   AddSection(text, "Refused pods", RenderRejected(now, terminal), terminal);
   AddSection(text, "Findings", RenderFindings(now, terminal), terminal);
+  AddSection(text, "Not known", RenderUnknown(now, terminal), terminal);
   AddSection(text, "Probes", RenderProbes(now, terminal), terminal);
   AddSection(text, "Counters", RenderCounters(now, terminal), terminal);
   return text;

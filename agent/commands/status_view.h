@@ -21,6 +21,8 @@ std::string RenderContainers(const Snapshot& now, const Snapshot* before, const 
 std::string RenderThrottling(const Snapshot& now, const Terminal& terminal);
 std::string RenderRejected(const Snapshot& now, const Terminal& terminal);
 std::string RenderFindings(const Snapshot& now, const Terminal& terminal);
+// What the last look could not say, as `podfence verify` does.
+std::string RenderUnknown(const Snapshot& now, const Terminal& terminal);
 std::string RenderProbes(const Snapshot& now, const Terminal& terminal);
 // The three resource_manager_* counters.
 std::string RenderCounters(const Snapshot& now, const Terminal& terminal);

@@ -265,6 +265,7 @@ constexpr std::array kKeys{
     Key{"fenceHost", [](const Field& f, Config& c, Problems& p) { c.fence_host = ReadBool(f, p, c.fence_host); }},
     Key{"perPodMetrics",
         [](const Field& f, Config& c, Problems& p) { c.per_pod_metrics = ReadBool(f, p, c.per_pod_metrics); }},
+    Key{"repairDrift", [](const Field& f, Config& c, Problems& p) { c.repair_drift = ReadBool(f, p, c.repair_drift); }},
     Key{"measureInterrupts",
         [](const Field& f, Config& c, Problems& p) { c.measure_interrupts = ReadBool(f, p, c.measure_interrupts); }},
     Key{"driftSweepInterval", ReadInterval},

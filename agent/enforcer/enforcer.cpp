@@ -10,6 +10,7 @@
 #include "agent/core/text.h"
 #include "agent/enforcer/give_back.h"
 #include "agent/enforcer/judge.h"
+#include "agent/enforcer/offline.h"
 #include "agent/enforcer/pass.h"
 #include "agent/enforcer/tree.h"
 
@@ -63,6 +64,11 @@ struct Enforcer::Impl {
   std::optional<Cgroup> own;     // after Prepare; of the kubelet's once it is there
   std::optional<HostFence> host;
   LeftFences left;
+  std::string sys_root;
+  bool repair = true;
+  CpuSet offline;  // as of the last Whole
+
+  absl::StatusOr<WholeSets> Whole();
 
   absl::Status CheckPrepared() const {
     if (own) return absl::OkStatus();
@@ -154,10 +160,14 @@ absl::Status Enforcer::Impl::PassControllersOn(const Plan& plan, EnforceReport& 
     absl::StatusOr<std::optional<Finding>> finding = FindControllersOff(parent);
     if (!finding.ok()) return finding.status();
     if (!*finding) continue;
-    ++report.writes;
-    const absl::Status status = EnableControllers(parent);
-    (*finding)->repaired = status.ok();
-    (*finding)->message += status.ok() ? "; switched on again" : Cat("; ", ToStd(status.message()));
+    if (repair) {
+      ++report.writes;
+      const absl::Status status = EnableControllers(parent);
+      (*finding)->repaired = status.ok();
+      (*finding)->message += status.ok() ? "; switched on again" : Cat("; ", ToStd(status.message()));
+    } else {
+      absl::StrAppend(&(*finding)->message, "; ", ToAbsl(kNotRepaired));
+    }
     report.findings.push_back(**std::move(finding));
   }
   return absl::OkStatus();
@@ -205,8 +215,18 @@ absl::Status Enforcer::Impl::ForgetPod(std::string_view uid) {
   return absl::FailedPreconditionError(Cat("processes still live in ", cgroup->path()));
 }
 
+// What is switched off, nobody may use: partitions that lost a CPU go on naming it.
+absl::StatusOr<WholeSets> Enforcer::Impl::Whole() {
+  absl::StatusOr<CpuSet> off = ReadOfflineCpus(sys_root);
+  if (!off.ok()) return off.status();
+  absl::StatusOr<WholeSets> whole = ReadWhole(root, own_name);
+  if (whole.ok()) whole->cpus -= *off;
+  offline = *std::move(off);
+  return whole;
+}
+
 absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const Plan& plan, bool sweep) {
-  const absl::StatusOr<WholeSets> whole = ReadWhole(root, own_name);
+  const absl::StatusOr<WholeSets> whole = Whole();
   if (!whole.ok()) return whole.status();
   EnforceReport report;
   report.findings = PlanFindings(plan, root, own_name);
@@ -230,7 +250,8 @@ void Enforcer::Impl::PassBelow(const Plan& plan, const WholeSets& whole, std::ve
   std::vector<Unseen> unseen;  // an inspection tells of it; here it is no reason to stop
   // Before a repair of cpuset.mems lets the kernel bring it back.
   if (sweep) std::ranges::move(FindMemoryOutside(nodes, unseen), std::back_inserter(report.findings));
-  Pass pass(plan, whole, std::move(nodes), report);
+  std::ranges::move(FindCpusOffline(nodes, offline), std::back_inserter(report.findings));
+  Pass pass(plan, whole, std::move(nodes), {.repair = repair, .offline = offline}, report);
   pass.FindDrift(left);
   pass.Vacate();
   if (host) {
@@ -270,7 +291,10 @@ absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const 
                                                  .places = std::nullopt,
                                                  .own = std::nullopt,
                                                  .host = std::move(host),
-                                                 .left = {}}));
+                                                 .left = {},
+                                                 .sys_root = std::move(options.sys_root),
+                                                 .repair = options.repair,
+                                                 .offline = {}}));
 }
 
 absl::Status Enforcer::Prepare() {
@@ -314,7 +338,7 @@ absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, s
   const Plan plan = impl_->PlanFor(state);
   const Fence* fence = plan.FindContainer(uid, container);
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
-  const absl::StatusOr<WholeSets> whole = ReadWhole(impl_->root, impl_->own_name);
+  const absl::StatusOr<WholeSets> whole = impl_->Whole();
   if (!whole.ok()) return whole.status();
   if (absl::Status status = impl_->CheckNobodyShares(plan, *fence); !status.ok()) return status;
   const absl::StatusOr<Cgroup> parent = impl_->ParentOf(plan, *fence, *whole);
@@ -344,7 +368,7 @@ absl::Status Enforcer::CheckContainer(const NodeState& state, std::string_view u
   const Plan plan = impl_->PlanFor(state);
   const Fence* fence = plan.FindContainer(uid, container);
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
-  const absl::StatusOr<WholeSets> whole = ReadWhole(impl_->root, impl_->own_name);
+  const absl::StatusOr<WholeSets> whole = impl_->Whole();
   if (!whole.ok()) return whole.status();
   const absl::StatusOr<Cgroup> cgroup = OpenBelow(*impl_->own, fence->path);
   if (!cgroup.ok()) return cgroup.status();

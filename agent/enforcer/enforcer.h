@@ -23,11 +23,13 @@
 namespace podfence {
 
 struct EnforcerOptions {
-  std::string name = "podfence";         // of the cgroup below the root that holds all pods
-  bool runtime_cgroups = false;          // it and the pods' cgroups are made by others, who say where (SetPlaces)
-  CpuSet reserved;                       // the system's CPUs
-  bool cpu_manager = true;               // false under cpuManagerPolicy none
-  std::optional<HostFenceOptions> host;  // none: the host stays as it is
+  std::string name = "podfence";  // of the cgroup below the root that holds all pods
+  bool runtime_cgroups = false;   // it and the pods' cgroups are made by others, who say where (SetPlaces)
+  CpuSet reserved;                // the system's CPUs
+  bool cpu_manager = true;        // false under cpuManagerPolicy none
+  std::optional<HostFenceOptions> host = std::nullopt;  // none: the host stays as it is
+  std::string sys_root = "/sys";                        // where it says which CPUs are online
+  bool repair = true;                                   // false: what others change is reported and stays
 };
 
 // A cgroup that exists, and what it is held to.
@@ -66,7 +68,9 @@ class Enforcer {
   // Makes the kernel say what state says, for all cgroups that exist: (1) every shared cgroup, the host's too, is
   // taken off CPUs that are someone's own; (2) cpuset.cpus.effective is read back; (3) owners get theirs, then shared
   // cgroups grow. Idempotent; after every commit. Differences from what the pass before left are findings (kDrift),
-  // and repaired. Errors: our own tree cannot be read. A refused write is a finding, and the rest goes on.
+  // and repaired, unless the options say otherwise: then a file that someone changed stays as it is until a decision of
+  // our own changes what belongs into it. Errors: our own tree cannot be read. A refused write is a finding, and the
+  // rest goes on.
   absl::StatusOr<EnforceReport> Apply(const NodeState& state);
   // Apply, and the sweep over kernel threads that appeared since and over where memory lies. From a timer.
   absl::StatusOr<EnforceReport> Reconcile(const NodeState& state);

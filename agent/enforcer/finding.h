@@ -18,6 +18,7 @@ enum class FindingKind {
   kHostNotFenced,  // part of the host could not be kept off exclusive CPUs
   kWriteFailed,    // the kernel refused a write
   kMemoryOutside,  // a container has memory on NUMA nodes that are not its own
+  kCpuOffline,     // an exclusive CPU was switched off; nothing is to be repaired
   kNoPartition,    // the kernel does not balance an exclusive container's CPUs by themselves
 };
 // "drift", "still_shared", …: as metrics and the API name it.
@@ -26,16 +27,19 @@ std::string_view FindingKindName(FindingKind kind);
 // Something an operator should know, with the facts. Fields that do not apply are empty.
 struct Finding {
   FindingKind kind = FindingKind::kDrift;
-  std::string pod;        // UID
-  std::string container;  // name
-  std::string path;       // of the cgroup, absolute
-  std::string file;       // control file
-  std::string expected;
-  std::string found;
+  std::string pod = {};        // UID
+  std::string container = {};  // name
+  std::string path = {};       // of the cgroup, absolute
+  std::string file = {};       // control file; of kDrift, empty: someone replaced the cgroup, the values are cgroup ids
+  std::string expected = {};
+  std::string found = {};
   bool repaired = false;
-  std::string message;  // one sentence for a person, all of the above in it
+  std::string message = {};  // one sentence for a person, all of the above in it
   friend bool operator==(const Finding&, const Finding&) = default;
 };
+
+// Why a drift stays, in its message.
+inline constexpr std::string_view kNotRepaired = "not repaired: repairDrift is false";
 
 // What could not be looked at, and why: whether it is as it should be is not known then.
 struct Unseen {

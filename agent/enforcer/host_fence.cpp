@@ -33,15 +33,18 @@ Finding NotFenced(const std::string& path, std::string_view file, const CpuSet& 
   return finding;
 }
 
-Finding Drifted(const std::string& path, std::string_view file, const CpuSet& expected, const CpuSet& found) {
+Finding Drifted(const std::string& path, std::string_view file, const CpuSet& expected, const CpuSet& found,
+                bool repair) {
   Finding finding;
   finding.kind = FindingKind::kDrift;
   finding.path = path;
   finding.file = std::string(file);
   finding.expected = expected.ToString();
   finding.found = found.ToString();
+  finding.repaired = repair;
   finding.message = Cat(path, "/", file, ": expected ", expected.ToString(), ", found ",
-                        found.empty() ? "\"\" (inherits)" : found.ToString(), ": someone changed it; set again");
+                        found.empty() ? "\"\" (inherits)" : found.ToString(), ": someone changed it; ",
+                        repair ? "set again" : kNotRepaired);
   return finding;
 }
 
@@ -205,16 +208,20 @@ void HostFence::Apply(const CpuSet& cpus, bool sweep, std::vector<Finding>& find
     const CpuSet& original = record_.cgroups[host.cgroup.id()].cpus;
     const CpuSet wanted = Wanted(original, limit);
     if (host.now == wanted) continue;
-    if (applied_ && host.now != Wanted(original, limit_)) {
-      findings.push_back(Drifted(host.cgroup.path(), kCpusetCpus, Wanted(original, limit_), host.now));
-      findings.back().repaired = true;
-    }
+    const CpuSet left = Wanted(original, limit_);
+    const bool repair = options_.repair || left != wanted;
+    const bool drifted = applied_ && host.now != left;
+    if (drifted) findings.push_back(Drifted(host.cgroup.path(), kCpusetCpus, left, host.now, repair));
+    if (drifted && !repair) continue;
     const absl::Status status = WriteCpuset(host.cgroup, kCpusetCpus, wanted.ToString(), *whole);
-    if (!status.ok()) findings.push_back(NotFenced(host.cgroup.path(), kCpusetCpus, wanted, status));
+    if (status.ok()) continue;
+    if (drifted) findings.back().repaired = false;
+    findings.push_back(NotFenced(host.cgroup.path(), kCpusetCpus, wanted, status));
   }
   if (!mask.ok()) {
     findings.push_back(NotFenced(MaskPath(options_), "", cpus, mask.status()));
-  } else if (const CpuSet wanted = Wanted(*record_.workqueues, limit); *mask != wanted) {
+  } else if (const CpuSet wanted = Wanted(*record_.workqueues, limit);
+             *mask != wanted && (options_.repair || !applied_ || changed)) {
     const absl::Status status = WriteExistingFile(MaskPath(options_), ToHexMask(wanted));
     if (!status.ok()) findings.push_back(NotFenced(MaskPath(options_), "", wanted, status));
   }

@@ -25,6 +25,7 @@ struct HostFenceOptions {
   std::string proc_root = "/proc";
   std::string sys_root = "/sys";
   std::string state_dir;  // an existing directory, for the record of what was there before
+  bool repair = true;     // false: what others change is reported and stays
 };
 
 // What the host's sets were before we touched them. It stands in <state_dir>/host-fence before the first change, so

@@ -9,6 +9,7 @@
 #include "agent/core/text.h"
 #include "agent/enforcer/host_fence.h"
 #include "agent/enforcer/judge.h"
+#include "agent/enforcer/offline.h"
 #include "agent/enforcer/tree.h"
 
 namespace podfence {
@@ -23,8 +24,10 @@ Finding Differs(const TreeNode& node, const Difference& difference) {
   return MakeFinding(FindingKind::kDrift, node.fence, node.cgroup.path(), difference, "it is not as decided");
 }
 
-void Judge(const TreeNode& node, const Plan& plan, const WholeSets& whole, std::vector<Finding>& findings) {
-  const Fence wanted = WantedOf(node, plan);
+void Judge(const TreeNode& node, const Plan& plan, const WholeSets& whole, const CpuSet& offline,
+           std::vector<Finding>& findings) {
+  Fence wanted = WantedOf(node, plan);
+  if (LostToOffline(wanted, node.now, offline)) wanted.partition = node.now.partition;
   const auto add = [&](std::optional<Finding> finding) {
     if (finding) findings.push_back(*std::move(finding));
   };
@@ -74,8 +77,11 @@ absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cg
   const PlanContext context{machine.Cpus(), options.reserved, options.cpu_manager,
                             own.ok() && own->Has(kCpusetCpusExclusive)};
   const Plan plan = MakePlan(state, context);
-  const absl::StatusOr<WholeSets> whole = ReadWhole(*root, options.name);
+  absl::StatusOr<WholeSets> whole = ReadWhole(*root, options.name);
   if (!whole.ok()) return whole.status();
+  const absl::StatusOr<CpuSet> offline = ReadOfflineCpus(options.sys_root);
+  if (!offline.ok()) return offline.status();
+  whole->cpus -= *offline;
 
   Inspection inspection;
   inspection.findings = PlanFindings(plan, *root, options.name);
@@ -92,7 +98,8 @@ absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cg
       if (*off) inspection.findings.push_back(**std::move(off));
     }
   }
-  for (const TreeNode& node : nodes) Judge(node, plan, *whole, inspection.findings);
+  for (const TreeNode& node : nodes) Judge(node, plan, *whole, *offline, inspection.findings);
+  std::ranges::move(FindCpusOffline(nodes, *offline), std::back_inserter(inspection.findings));
   std::ranges::move(FindMemoryOutside(nodes, inspection.unseen), std::back_inserter(inspection.findings));
   absl::StatusOr<std::optional<Finding>> quota = FindQuotaAbove(*root, plan);
   if (!quota.ok()) {

@@ -43,10 +43,10 @@ Finding StillShared(const TreeNode& node, const Fence& wanted, const CpuSet& for
 std::optional<Finding> FindNotEffective(const TreeNode& node, const WholeSets& whole) {
   if (node.fence == nullptr || node.now.cpus.empty() || node.effective.empty()) return std::nullopt;
   const EffectiveRange expected = ExpectEffective(node.fence->role, node.now.cpus, node.now.cpus_exclusive, whole);
-  if (expected.Holds(node.effective)) return std::nullopt;
+  if (expected.most.empty() || expected.Holds(node.effective)) return std::nullopt;  // empty: all are offline
   return MakeFinding(FindingKind::kNotEffective, node.fence, node.cgroup.path(),
                      {kCpusetCpusEffective, expected.most.ToString(), node.effective.ToString()},
-                     "a cgroup above allows fewer CPUs, or CPUs are offline");
+                     "a cgroup above allows fewer CPUs");
 }
 
 Finding NoPartition(const TreeNode& node, const Fence& wanted, const std::string& found) {

@@ -1,28 +1,86 @@
 #include "agent/enforcer/pass.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "agent/core/text.h"
 #include "agent/enforcer/judge.h"
+#include "agent/enforcer/offline.h"
 #include "agent/enforcer/order.h"
 
 namespace podfence {
 
-Pass::Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, EnforceReport& report)
-    : plan_(plan), whole_(whole), nodes_(std::move(nodes)), report_(report) {
-  for (const TreeNode& node : nodes_) wanted_.push_back(WantedOf(node, plan_));
+namespace {
+
+// All of it was replaced, so it is told of as a whole, and not file by file.
+Finding Replaced(const TreeNode& node, uint64_t expected) {
+  Finding finding;
+  finding.kind = FindingKind::kDrift;
+  if (node.fence != nullptr) {
+    finding.pod = node.fence->uid;
+    finding.container = node.fence->container;
+  }
+  finding.path = node.cgroup.path();
+  finding.expected = Cat(expected);
+  finding.found = Cat(node.cgroup.id());
+  finding.message = Cat(finding.path, ": expected the cgroup of id ", expected, ", found ", finding.found,
+                        ": someone replaced the cgroup by a new one");
+  return finding;
+}
+
+}  // namespace
+
+Pass::Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, PassOptions options,
+           EnforceReport& report)
+    : plan_(plan), whole_(whole), options_(std::move(options)), nodes_(std::move(nodes)), report_(report) {
+  for (const TreeNode& node : nodes_) {
+    decided_.push_back(WantedOf(node, plan_));
+    wanted_.push_back(node.fence == nullptr && !options_.repair ? node.now : decided_.back());
+    if (LostToOffline(wanted_.back(), node.now, options_.offline)) wanted_.back().partition = node.now.partition;
+  }
 }
 
 void Pass::FindDrift(const LeftFences& left) {
-  for (const TreeNode& node : nodes_) {
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const TreeNode& node = nodes_[i];
     const auto known = left.find(node.path);
     if (known == left.end()) continue;
-    const std::string_view why = known->second.id == node.cgroup.id()
-                                     ? "someone changed it since it was written; written again"
-                                     : "someone replaced the cgroup by a new one; written again";
-    for (const Difference& difference : Compare(known->second.fence, node.now, whole_)) {
-      Finding finding = MakeFinding(FindingKind::kDrift, node.fence, node.cgroup.path(), difference, why);
-      finding.repaired = true;  // taken back where the write fails
-      report_.findings.push_back(std::move(finding));
+    const Fence& before = known->second.fence;
+    std::vector<Difference> differences = Compare(before, node.now, whole_);
+    std::erase_if(differences, [&](const Difference& difference) {
+      return difference.file == kCpusetCpusPartition &&
+             (LostToOffline(decided_[i], node.now, options_.offline) || CameBack(before, node.now));
+    });
+    const size_t first = report_.findings.size();
+    if (known->second.id != node.cgroup.id()) {
+      report_.findings.push_back(Replaced(node, known->second.id));
+    } else {
+      for (const Difference& difference : differences) {
+        report_.findings.push_back(MakeFinding(FindingKind::kDrift, node.fence, node.cgroup.path(), difference,
+                                               "someone changed it since it was written"));
+      }
     }
+    for (size_t j = first; j < report_.findings.size(); ++j) {
+      report_.findings[j].repaired = options_.repair;  // taken back where that fails
+      absl::StrAppend(&report_.findings[j].message, "; ", options_.repair ? "written again" : ToAbsl(kNotRepaired));
+    }
+    if (!options_.repair) Leave(i, known->second, differences);
   }
+}
+
+// What someone changed stays, unless our own decision on it is another now.
+void Pass::Leave(size_t index, const LeftFence& before, const std::vector<Difference>& differences) {
+  const std::vector<Difference> decided = Compare(decided_[index], before.fence, whole_);
+  bool all = true;
+  for (const Difference& difference : differences) {
+    if (std::ranges::find(decided, difference.file, &Difference::file) != decided.end()) {
+      all = false;
+      continue;
+    }
+    CopyFile(difference.file, nodes_[index].now, wanted_[index]);
+    left_alone_[index].push_back({difference.file, before.fence});
+  }
+  if (all && before.id != nodes_[index].cgroup.id()) replaced_[index] = before.id;
 }
 
 bool Pass::Write(TreeNode& node, std::string_view file, const std::string& value) {
@@ -31,7 +89,8 @@ bool Pass::Write(TreeNode& node, std::string_view file, const std::string& value
   ++report_.writes;
   if (status.ok() || absl::IsNotFound(status)) return status.ok();  // a cgroup that is gone needs nothing
   for (Finding& finding : report_.findings) {
-    if (finding.path == node.cgroup.path() && finding.file == file) finding.repaired = false;
+    const bool about = finding.file == file || finding.file.empty();
+    if (finding.path == node.cgroup.path() && about) finding.repaired = false;
   }
   Finding finding = MakeFinding(FindingKind::kWriteFailed, node.fence, node.cgroup.path(), {file, value, ""}, "");
   finding.message = std::string(status.message());
@@ -61,7 +120,8 @@ void Pass::Vacate() {
     const CpuSet& wanted = wanted_[i].cpus;
     changes.push_back({!wanted.empty() && wanted.IsSubsetOf(plan_.exclusive), Simplified(nodes_[i].now.cpus, whole_),
                        Simplified(wanted, whole_)});
-    if (std::optional<Finding> finding = FindUnknown(nodes_[i], wanted_[i])) {
+    if (std::optional<Finding> finding = FindUnknown(nodes_[i], decided_[i])) {
+      if (!options_.repair) absl::StrAppend(&finding->message, "; ", ToAbsl(kNotRepaired));
       report_.findings.push_back(*std::move(finding));
     }
   }
@@ -69,10 +129,10 @@ void Pass::Vacate() {
   for (const CpusetWrite& write : order.vacate) SetCpus(nodes_[write.cgroup], write.cpus);
   ReadBack();
   for (size_t i = 0; i < nodes_.size(); ++i) {
-    const CpuSet foreign = ForeignCpus(nodes_[i], wanted_[i], plan_);
+    const CpuSet foreign = ForeignCpus(nodes_[i], decided_[i], plan_);
     if (foreign.empty()) continue;
     stuck_ |= foreign;
-    report_.findings.push_back(StillShared(nodes_[i], wanted_[i], foreign));
+    report_.findings.push_back(StillShared(nodes_[i], decided_[i], foreign));
   }
   hand_over_ = std::move(order.hand_over);
   grow_ = std::move(order.grow);
@@ -86,11 +146,7 @@ void Pass::HandOver() {
   for (size_t i = 0; i < nodes_.size(); ++i) {
     for (const Difference& difference : Compare(wanted_[i], nodes_[i].now, whole_)) {
       if (difference.file == kCpusetCpus || IsPartitionFile(difference.file)) continue;
-      if (!Write(nodes_[i], difference.file, difference.expected)) continue;
-      if (difference.file == kCpusetMems) nodes_[i].now.mems = wanted_[i].mems;
-      if (difference.file == kMemoryMax) nodes_[i].now.memory_max = wanted_[i].memory_max;
-      if (difference.file == kCpuWeight) nodes_[i].now.cpu_weight = wanted_[i].cpu_weight;
-      if (difference.file == kCpuMax) nodes_[i].now.cpu_max = wanted_[i].cpu_max;
+      if (Write(nodes_[i], difference.file, difference.expected)) CopyFile(difference.file, wanted_[i], nodes_[i].now);
     }
   }
   for (size_t i = 0; i < nodes_.size(); ++i) SetPartition(nodes_[i], wanted_[i]);
@@ -129,15 +185,42 @@ void Pass::Grow() {
       report_.findings.push_back(*std::move(finding));
     }
   }
+  CheckRepairs();
+}
+
+// A repair is one when the file says so.
+void Pass::CheckRepairs() {
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const auto repaired = [&](const Finding& finding) {
+      return finding.repaired && finding.path == nodes_[i].cgroup.path();
+    };
+    if (std::ranges::none_of(report_.findings, repaired)) continue;
+    const absl::StatusOr<FenceState> state = ReadFence(nodes_[i].cgroup);
+    if (absl::IsNotFound(state.status())) continue;  // gone with what was wrong in it
+    const std::vector<Difference> left =
+        state.ok() ? Compare(wanted_[i], state->now, whole_) : std::vector<Difference>();
+    for (Finding& finding : report_.findings) {
+      if (!repaired(finding)) continue;
+      const bool stands = std::ranges::any_of(
+          left, [&](const Difference& each) { return finding.file.empty() || finding.file == each.file; });
+      finding.repaired = state.ok() && !stands;
+    }
+  }
 }
 
 LeftFences Pass::Left() const {
   LeftFences left;
-  for (const TreeNode& node : nodes_) {
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const TreeNode& node = nodes_[i];
     if (node.fence == nullptr) continue;
     LeftFence& fence = left[node.path];
     fence = {node.cgroup.id(), node.now};
     fence.fence.held = node.fence->held;  // what is someone else's to write is no drift
+    // What was not repaired is drift still at the next pass.
+    if (const auto alone = left_alone_.find(i); alone != left_alone_.end()) {
+      for (const auto& [file, before] : alone->second) CopyFile(file, before, fence.fence);
+    }
+    if (const auto replaced = replaced_.find(i); replaced != replaced_.end()) fence.id = replaced->second;
   }
   return left;
 }

@@ -2,6 +2,8 @@
 
 #include <map>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,11 +20,17 @@ struct LeftFence {
 };
 using LeftFences = std::map<std::string, LeftFence, std::less<>>;
 
+struct PassOptions {
+  bool repair = true;  // EnforcerOptions::repair
+  CpuSet offline;      // CPUs that are switched off
+};
+
 // One pass over our own tree: brings what exists to the plan. The steps are called in this order, with the host's
 // fence between them; each adds to the report.
 class Pass {
  public:
-  Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, EnforceReport& report);
+  Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, PassOptions options,
+       EnforceReport& report);
 
   // Names what differs from what we left: it was someone else.
   void FindDrift(const LeftFences& left);
@@ -31,7 +39,7 @@ class Pass {
   // Gives owners their CPUs, except those that a shared cgroup could not be taken off. Then everything but cpusets, and
   // their scheduling domains.
   void HandOver();
-  // Lets shared cgroups grow, and reads every effective set back.
+  // Lets shared cgroups grow, and reads back every effective set and what was repaired.
   void Grow();
   // Whether HandOver made or dissolved a partition: the kernel gives tasks of the root cgroup other CPUs then.
   bool partitioned() const { return partitioned_; }
@@ -45,11 +53,19 @@ class Pass {
   void SetPartition(TreeNode& node, const Fence& wanted);
   // A cpuset decides about all below it, so after a write every effective set is read anew.
   void ReadBack();
+  void Leave(size_t index, const LeftFence& before, const std::vector<Difference>& differences);
+  void CheckRepairs();
 
   const Plan& plan_;
   const WholeSets& whole_;
+  const PassOptions options_;
   std::vector<TreeNode> nodes_;
-  std::vector<Fence> wanted_;     // in the nodes' order
+  // In the nodes' order: what was decided, and what is written, which leaves alone what is not to be repaired.
+  std::vector<Fence> decided_;
+  std::vector<Fence> wanted_;
+  // Of nodes by index: files that stay as someone made them, with what we had left there; and the cgroup's id before.
+  std::map<size_t, std::vector<std::pair<std::string_view, Fence>>> left_alone_;
+  std::map<size_t, uint64_t> replaced_;
   bool cpusets_written_ = false;  // since the last ReadBack
   bool partitioned_ = false;
   std::vector<CpusetWrite> hand_over_;

@@ -322,6 +322,7 @@ std::string_view FindingKindName(FindingKind kind) {
     case FindingKind::kHostNotFenced: return "host_not_fenced";
     case FindingKind::kWriteFailed: return "write_failed";
     case FindingKind::kMemoryOutside: return "memory_outside";
+    case FindingKind::kCpuOffline: return "cpu_offline";
     case FindingKind::kNoPartition: return "no_partition";
   }
   return "";

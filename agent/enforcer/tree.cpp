@@ -151,6 +151,16 @@ std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const Who
   return differences;
 }
 
+void CopyFile(std::string_view file, const Fence& from, Fence& to) {
+  if (file == kCpusetMems) to.mems = from.mems;
+  if (file == kMemoryMax) to.memory_max = from.memory_max;
+  if (file == kCpuWeight) to.cpu_weight = from.cpu_weight;
+  if (file == kCpuMax) to.cpu_max = from.cpu_max;
+  if (file == kCpusetCpus) to.cpus = from.cpus;
+  if (file == kCpusetCpusExclusive) to.cpus_exclusive = from.cpus_exclusive;
+  if (file == kCpusetCpusPartition) to.partition = from.partition;
+}
+
 EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet& partitions, const WholeSets& whole) {
   const CpuSet most = cpus & whole.cpus;
   return {HoldsOthers(role) ? most - partitions : most, most};

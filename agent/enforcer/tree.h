@@ -55,6 +55,9 @@ struct Difference {
 // whole pages, as the kernel keeps it.
 std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole);
 
+// Takes over what `from` has for one control file.
+void CopyFile(std::string_view file, const Fence& from, Fence& to);
+
 // Whether a file belongs to the scheduling domain: it can be written once the CPUs are the container's own.
 inline bool IsPartitionFile(std::string_view file) {
   return file == kCpusetCpusExclusive || file == kCpusetCpusPartition;

@@ -27,6 +27,7 @@ constexpr char kLandingPage[] = R"(<!DOCTYPE html>
 <ul>
 <li><a href="/metrics">/metrics</a>: for Prometheus</li>
 <li><a href="/api/v1/state">/api/v1/state</a>: everything decided and seen, as JSON</li>
+<li><a href="/api/v1/findings">/api/v1/findings</a>: what is not as decided, or not known</li>
 <li>/api/v1/explain?pod=NAMESPACE/NAME: why a pod landed where it did, or was refused</li>
 <li><a href="/-/healthy">/-/healthy</a>, <a href="/-/ready">/-/ready</a>: probes</li>
 </ul></body></html>
@@ -68,6 +69,10 @@ struct HttpServer::Impl {
     server.Get("/api/v1/state", [this](const httplib::Request&, httplib::Response& response) {
       WithSnapshot(response,
                    [&](const Snapshot& snapshot) { response.set_content(Dump(SnapshotToJson(snapshot)), kJson); });
+    });
+    server.Get("/api/v1/findings", [this](const httplib::Request&, httplib::Response& response) {
+      WithSnapshot(response,
+                   [&](const Snapshot& snapshot) { response.set_content(Dump(FindingsToJson(snapshot)), kJson); });
     });
     server.Get("/api/v1/explain", [this](const httplib::Request& request, httplib::Response& response) {
       if (!request.has_param("pod")) {

@@ -15,6 +15,7 @@
 
 #include "agent/core/decision.h"
 #include "agent/core/foreign.h"
+#include "agent/core/histogram.h"
 #include "agent/core/machine.h"
 #include "agent/core/node_state.h"
 #include "agent/core/policy.h"
@@ -28,6 +29,18 @@ struct ThrottlingView {
   uint64_t periods = 0;
   uint64_t throttled_periods = 0;
   double throttled_seconds = 0;
+};
+
+// How long tasks of a container waited for a CPU since its cgroup was made.
+struct RunQueueView {
+  Histogram waits;  // seconds
+  // Quantiles of the kernel's own, finer histogram: each of its ranges ends at twice the wait of the one before, and
+  // waits are taken as spread over a range evenly, so the true value is at most twice or half of it. 1.07 s stands for
+  // everything longer.
+  double p50_seconds = 0;
+  double p90_seconds = 0;
+  double p99_seconds = 0;
+  double p999_seconds = 0;
 };
 
 // One container of an admitted pod as it lives.
@@ -48,6 +61,7 @@ struct ContainerView {
   double escaped_seconds = 0;                             // time that it ran outside its set
   std::optional<double> irq_seconds;                      // hard interrupts on its exclusive CPUs; none: not measured
   std::optional<double> softirq_seconds;                  // and soft ones, without the hard ones within
+  std::optional<RunQueueView> run_queue;                  // none: not measured
 };
 
 struct PodView {
@@ -72,16 +86,49 @@ struct ProbeView {
   bool wanted = true;  // false: off by configuration
 };
 
-// Something an operator should know; count says how often it was seen since the agent's start.
+// Who did it: of an intrusion the intruder, of an escape the task that escaped. Names are what the kernel had, any
+// bytes in them.
+struct FindingActor {
+  int pid = 0;
+  std::string comm = {};
+  std::string cgroup = {};  // path below the cgroup root; empty: not known
+  friend bool operator==(const FindingActor&, const FindingActor&) = default;
+};
+
+// Something an operator should know. Fields that do not apply, or are not known, are empty; in the API every key is
+// always there, and null for cpu, by and duration_seconds where there is none.
 struct FindingView {
-  std::string
-      kind;  // intrusion, escape, throttling, drift, unfenced, empty_pool, quota, memory, partition, misfit, checkpoint
-  std::string pod;  // namespace/name; empty: the node
-  std::string container;
-  std::string message;
-  uint64_t count = 1;
-  double last_seen = 0;  // Unix seconds
-  bool active = false;   // still so at the last look
+  std::string kind = {};       // intrusion, escape, throttling, drift, unfenced, empty_pool, quota, memory, partition,
+                               // cpu_offline, misfit, checkpoint
+  std::string pod = {};        // namespace/name; empty: the node
+  std::string container = {};  // name
+  std::string cgroup = {};     // absolute path
+  std::string file = {};       // control file in it; empty: not one file, but the cgroup or its tasks
+  std::optional<int> cpu = std::nullopt;  // intrusion, escape: where it was seen last
+  std::string expected = {};
+  std::string seen = {};
+  std::string foreign_class = {};                         // intrusion (key "class"): what the intruder is
+  std::optional<FindingActor> by = std::nullopt;          // who, where that is known
+  std::optional<double> duration_seconds = std::nullopt;  // CPU time of that run; time throttled since the look before
+  bool repaired = false;                                  // undone by the agent, and read back
+  std::string message = {};                               // one sentence for a person, all of the above in it
+  double since = 0;                                       // Unix seconds: became active
+  double last_seen = 0;                                   // Unix seconds
+  uint64_t count = 1;                                     // how often it was seen since the agent's start
+  bool active = false;                                    // still so at the last look
+  friend bool operator==(const FindingView&, const FindingView&) = default;
+};
+
+// Whether this node is as decided: clean, findings, or unknown where something that a look needs is missing or was
+// lost. reasons: what is not known, and why; also beside findings.
+struct VerificationView {
+  std::string state = "unknown";
+  struct Reason {
+    std::string what;
+    std::string reason;
+    friend bool operator==(const Reason&, const Reason&) = default;
+  };
+  std::vector<Reason> reasons = {};
 };
 
 // One of the agent's sources of measurements: whether its last look worked, how long it took, how often it failed.
@@ -99,6 +146,9 @@ struct CpuInterruptsView {
   double soft_seconds = 0;
 };
 
+// What containers are told apart by where they wait for a CPU; node_exclusive and pod_exclusive are one.
+inline constexpr std::array<std::string_view, 3> kRunQueueAssignments = {"exclusive", "pod_shared", "node_shared"};
+
 // What was seen of exclusive containers since the agent's start, ended ones included: never falls.
 struct PromiseTotals {
   std::array<double, kForeignClasses> foreign_seconds{};
@@ -106,6 +156,9 @@ struct PromiseTotals {
   double throttled_seconds = 0;  // at themselves and at every ancestor
   uint64_t throttled_periods = 0;
   std::vector<CpuInterruptsView> interrupts;  // of CPUs that are or were exclusive; empty where not measured
+  // Of containers that share CPUs: at every cgroup that held one of them back. To be expected, and no finding.
+  double shared_throttled_seconds = 0;
+  std::map<std::string, Histogram> run_queue;  // waits in seconds by assignment, of kRunQueueAssignments
 };
 
 // The answers to one method of the runtime.
@@ -156,9 +209,11 @@ struct Snapshot {
   std::optional<PodSourceView> pod_source;
   bool per_pod_metrics = false;                    // containers' series are exported (configuration: perPodMetrics)
   std::map<std::string, uint64_t> finding_totals;  // by kind, since the agent's start
-  CounterGrowth counters;                          // summed since the agent's start
-  uint64_t lost_events = 0;                        // findings that the ring buffer had no room for
+  VerificationView verification;
+  CounterGrowth counters;    // summed since the agent's start
+  uint64_t lost_events = 0;  // findings that the ring buffer had no room for
   uint64_t drift_repairs = 0;
+  Histogram repair_seconds;  // of each of these, from when the write was seen to the repair read back
   uint64_t invariant_violations = 0;
   uint64_t commits = 0;
   uint64_t commit_errors = 0;

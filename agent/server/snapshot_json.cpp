@@ -94,19 +94,72 @@ void from_json(const json& value, Policy& policy) {
   }
 }
 
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Histogram, bounds, counts, sum)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunQueueView, waits, p50_seconds, p90_seconds, p99_seconds, p999_seconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ThrottlingView, cgroup, limited, periods, throttled_periods, throttled_seconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ContainerView, name, kind, phase, message, restarts, assignment, cpus,
                                    effective_cpus, mems, promised_cpus, cpu_seconds, throttling, foreign_seconds,
-                                   escaped_seconds, irq_seconds, softirq_seconds)
+                                   escaped_seconds, irq_seconds, softirq_seconds, run_queue)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PodView, uid, containers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RejectedView, pod, source, reason, message)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeView, name, running, detail, runs, run_seconds, wanted)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FindingView, kind, pod, container, message, count, last_seen, active)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FindingActor, pid, comm, cgroup)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerificationView::Reason, what, reason)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerificationView, state, reasons)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CollectorView, name, up, duration_seconds, errors)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuInterruptsView, cpu, hard_seconds, soft_seconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PromiseTotals, foreign_seconds, escaped_seconds, throttled_seconds,
-                                   throttled_periods, interrupts)
+                                   throttled_periods, interrupts, shared_throttled_seconds, run_queue)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CounterGrowth, allocations, allocation_errors, assignments)
+
+// By hand, since `class` is no name of a field in C++.
+void to_json(json& value, const FindingView& finding) {
+  value = {{"kind", finding.kind},
+           {"pod", finding.pod},
+           {"container", finding.container},
+           {"cgroup", finding.cgroup},
+           {"file", finding.file},
+           {"cpu", finding.cpu},
+           {"expected", finding.expected},
+           {"seen", finding.seen},
+           {"class", finding.foreign_class},
+           {"by", finding.by},
+           {"duration_seconds", finding.duration_seconds},
+           {"repaired", finding.repaired},
+           {"message", finding.message},
+           {"since", finding.since},
+           {"last_seen", finding.last_seen},
+           {"count", finding.count},
+           {"active", finding.active}};
+}
+void from_json(const json& value, FindingView& finding) {
+  value.at("kind").get_to(finding.kind);
+  value.at("pod").get_to(finding.pod);
+  value.at("container").get_to(finding.container);
+  value.at("cgroup").get_to(finding.cgroup);
+  value.at("file").get_to(finding.file);
+  value.at("cpu").get_to(finding.cpu);
+  value.at("expected").get_to(finding.expected);
+  value.at("seen").get_to(finding.seen);
+  value.at("class").get_to(finding.foreign_class);
+  value.at("by").get_to(finding.by);
+  value.at("duration_seconds").get_to(finding.duration_seconds);
+  value.at("repaired").get_to(finding.repaired);
+  value.at("message").get_to(finding.message);
+  value.at("since").get_to(finding.since);
+  value.at("last_seen").get_to(finding.last_seen);
+  value.at("count").get_to(finding.count);
+  value.at("active").get_to(finding.active);
+}
+
+json FindingToJson(const FindingView& finding) { return finding; }
+
+json FindingsToJson(const Snapshot& snapshot) {
+  return {{"time", snapshot.time},
+          {"state", snapshot.verification.state},
+          {"reasons", snapshot.verification.reasons},
+          {"findings", snapshot.findings}};
+}
 
 json SnapshotToJson(const Snapshot& snapshot) {
   return {{"version", snapshot.version},
@@ -125,6 +178,7 @@ json SnapshotToJson(const Snapshot& snapshot) {
           {"rejected", snapshot.rejected},
           {"probes", snapshot.probes},
           {"findings", snapshot.findings},
+          {"verification", snapshot.verification},
           {"collectors", snapshot.collectors},
           {"totals", snapshot.totals},
           {"per_pod_metrics", snapshot.per_pod_metrics},
@@ -132,6 +186,7 @@ json SnapshotToJson(const Snapshot& snapshot) {
           {"counters", snapshot.counters},
           {"lost_events", snapshot.lost_events},
           {"drift_repairs", snapshot.drift_repairs},
+          {"repair_seconds", snapshot.repair_seconds},
           {"invariant_violations", snapshot.invariant_violations},
           {"commits", snapshot.commits},
           {"commit_errors", snapshot.commit_errors},
@@ -161,6 +216,7 @@ absl::StatusOr<Snapshot> SnapshotFromJson(const json& value) {
     value.at("rejected").get_to(snapshot.rejected);
     value.at("probes").get_to(snapshot.probes);
     value.at("findings").get_to(snapshot.findings);
+    value.at("verification").get_to(snapshot.verification);
     value.at("collectors").get_to(snapshot.collectors);
     value.at("totals").get_to(snapshot.totals);
     value.at("per_pod_metrics").get_to(snapshot.per_pod_metrics);
@@ -168,6 +224,7 @@ absl::StatusOr<Snapshot> SnapshotFromJson(const json& value) {
     value.at("counters").get_to(snapshot.counters);
     value.at("lost_events").get_to(snapshot.lost_events);
     value.at("drift_repairs").get_to(snapshot.drift_repairs);
+    value.at("repair_seconds").get_to(snapshot.repair_seconds);
     value.at("invariant_violations").get_to(snapshot.invariant_violations);
     value.at("commits").get_to(snapshot.commits);
     value.at("commit_errors").get_to(snapshot.commit_errors);

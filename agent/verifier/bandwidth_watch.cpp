@@ -95,6 +95,7 @@ void BandwidthWatch::Judge(const ExpectedFence& fence, const Watched& watched, s
     finding.message = Cat("exclusive container ", fence.container, " of pod ", fence.pod, " has a quota of ",
                           *now.quota_us, " us every ", now.period_us, " us on ", where, watched.path,
                           "; expected none, it can throttle the container");
+    finding.seen = Cat(*now.quota_us, " ", now.period_us);
     findings.push_back(finding);
   }
   if (watched.grown_periods != 0 || watched.grown_ns != 0) {

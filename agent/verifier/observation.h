@@ -27,16 +27,17 @@ std::string_view KernelFindingKindName(KernelFindingKind kind);  // intrusion, e
 //             found to be so, or a quota appeared on an exclusive container's cgroup or above it
 struct KernelFinding {
   KernelFindingKind kind = KernelFindingKind::kIntrusion;
-  std::string message;    // one sentence with all facts, ready for a person
-  std::string pod;        // whose fence: UID
-  std::string container;  // and container
-  std::string cgroup;     // throttling, drift of a quota: the cgroup at fault; else the cgroup of the fence
+  std::string message = {};    // one sentence with all facts, ready for a person
+  std::string pod = {};        // whose fence: UID
+  std::string container = {};  // and container
+  std::string cgroup = {};     // throttling, drift of a quota: the cgroup at fault; else the cgroup of the fence
   ForeignClass foreign = ForeignClass::kHost;  // intrusion: what the intruder is
   int cpu = -1;                                // intrusion, escape
   int pid = 0;                                 // intrusion, escape: the task; drift: the task whose mask changed
-  std::string comm;
+  std::string comm = {};
   int by_pid = 0;  // drift of an affinity: who changed it; 0: not known
-  std::string by_comm;
+  std::string by_comm = {};
+  std::string seen = {};     // drift of a quota: cpu.max as it stands
   uint64_t cgroup_id = 0;    // the task's own cgroup
   uint64_t duration_ns = 0;  // intrusion, escape: CPU time of that run; throttling: growth since the reading before
 };

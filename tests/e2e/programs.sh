@@ -1,41 +1,79 @@
 # shellcheck shell=bash
-# The programs of a Kubernetes node, built from their modules and kept by version.
+# The programs of a Kubernetes node, built from their Go modules and kept by version: what is in the cache is whole.
 
-E2E_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/podfence
-E2E_GO=1.26
+e2e=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/kernel/lab/common.sh
+source "$e2e/../kernel/lab/common.sh"
 
-# e2e_have_go: whether this machine's Go can build them; says what is missing.
-e2e_have_go() {
+e2e_go=1.26 # the oldest Go that builds them, by their go.mod
+
+e2e_node=(
+  containerd:github.com/containerd/containerd/v2/cmd/containerd
+  containerd:github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+  containerd:github.com/containerd/containerd/v2/cmd/ctr
+  kubernetes:k8s.io/kubernetes/cmd/kubelet
+)
+
+# e2e_version MODULE: the version of Kubernetes or of containerd in its go.mod, as v1.37.2.
+e2e_version() {
+  sed -nE 's,^(require)?\s*(k8s\.io/kubernetes|github\.com/containerd/containerd/v2) (v[^ ]+).*,\3,p' "$e2e/$1/go.mod"
+}
+
+# e2e_folder MODULE: where its programs are kept.
+e2e_folder() { printf '%s/%s-%s' "$lab_cache" "$1" "$(e2e_version "$1")"; }
+
+# e2e_no_go: why this machine cannot build them; nothing where it can.
+e2e_no_go() {
   local version
-  version=$(go env GOVERSION 2>/dev/null) || version=
-  [[ $version == go* && $(printf '%s\n' "$E2E_GO" "${version#go}" | sort -V | head -n 1) == "$E2E_GO" ]] && return 0
-  echo "a real Kubernetes node is built from its modules, which needs Go $E2E_GO or newer; here is ${version:-none}" >&2
-  return 1
+  type -P go >/dev/null || {
+    echo "the kubelet and containerd are built from their modules: that needs Go $e2e_go or newer (https://go.dev/dl)"
+    return
+  }
+  version=$(go env GOVERSION)
+  printf '%s\n' "$e2e_go" "${version#go}" | sort -V -C ||
+    echo "the kubelet and containerd need Go $e2e_go or newer (https://go.dev/dl), this is ${version#go}"
 }
 
-# e2e_build MODULE VERSION-PACKAGE PACKAGE…: builds the packages of tests/e2e/MODULE once for each version and prints
-# the folder that they are in.
-e2e_build() {
-  local module=$1 pinned=$2 here version folder name
-  shift 2
-  here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)/$module
-  version=$(cd "$here" && go list -m -f '{{.Version}}' "$pinned") || return 1
-  folder=$E2E_CACHE/$module-$version
-  mkdir -p "$folder"
-  for package; do
-    name=${package##*/}
-    [[ -x $folder/$name ]] && continue
-    echo "e2e: building $name $version (once, minutes) …" >&2
-    # What is not stripped does not fit the guest's memory beside everything else.
-    (cd "$here" && CGO_ENABLED=0 nice -n 10 go build -trimpath -ldflags '-s -w' -o "$folder/$name.part" "$package") >&2 ||
-      return 1
-    mv "$folder/$name.part" "$folder/$name"
+# e2e_missing MODULE:PACKAGE…: those that are not in the cache.
+e2e_missing() {
+  local each package
+  for each; do
+    package=${each#*:}
+    [[ -x $(e2e_folder "${each%%:*}")/${package##*/} ]] || echo "$each"
   done
-  echo "$folder"
 }
 
-e2e_node_programs() {
-  e2e_build containerd github.com/containerd/containerd/v2 \
-    github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
-  e2e_build kubernetes k8s.io/kubernetes k8s.io/kubernetes/cmd/kubelet
+# e2e_stamp MODULE: the linker's flags that make a program tell the version that its release tells.
+e2e_stamp() {
+  local version minor
+  version=$(e2e_version "$1")
+  minor=${version#v*.}
+  case $1 in
+    kubernetes)
+      printf -- '-X k8s.io/component-base/version.%s ' "gitVersion=$version" "gitMajor=1" "gitMinor=${minor%%.*}"
+      ;;
+    containerd) printf -- '-X github.com/containerd/containerd/v2/version.Version=%s' "$version" ;;
+  esac
+}
+
+# e2e_build MODULE:PACKAGE…: builds what is missing. Two runs at once do not disturb each other.
+e2e_build() {
+  local each module name folder work start
+  for each in $(e2e_missing "$@"); do
+    module=${each%%:*} name=${each##*/}
+    folder=$(e2e_folder "$module")
+    start=$(now)
+    say "building $name $(e2e_version "$module"), once; this takes minutes …"
+    mkdir -p "$folder"
+    work=$(mktemp -d "$folder/build.XXXXXX")
+    # Static and stripped: it goes into the guest's memory.
+    if ! CGO_ENABLED=0 GOTOOLCHAIN=local nice -n 10 go -C "$e2e/$module" build -p "${JOBS:-$(nproc)}" -trimpath \
+      -buildvcs=false -mod=readonly -ldflags "-s -w $(e2e_stamp "$module")" -o "$work/$name" "${each#*:}" >&2; then
+      rm -rf "$work"
+      fail "$name was not built: go build ${each#*:} failed in tests/e2e/$module"
+    fi
+    mv "$work/$name" "$folder/$name"
+    rm -rf "$work"
+    say "$name is built ($(since "$start") s)"
+  done
 }

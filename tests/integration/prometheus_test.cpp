@@ -26,7 +26,7 @@ TEST(PrometheusTest, ScrapesAndAnswers) {
   EXPECT_EQ(prometheus.Query("up{job=\"podfence\"}"), 1);
   EXPECT_EQ(prometheus.Query("resource_manager_allocations_total{resource_name=\"cpu\",source=\"pod\"}"), 5);
   EXPECT_EQ(prometheus.Query("sum(resource_manager_container_assignments)"), 2);
-  EXPECT_EQ(prometheus.Query("count(podfence_findings_total)"), 11);
+  EXPECT_EQ(prometheus.Query("count(podfence_findings_total)"), 12);
 }
 
 }  // namespace

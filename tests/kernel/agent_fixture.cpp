@@ -144,6 +144,10 @@ std::vector<std::string> AgentTest::Arguments(const std::string& scope) {
           scope};
 }
 
+void AgentTest::AddSetting(const std::string& line) {
+  std::ofstream(work_ + "/podfence.yaml", std::ios::app) << line << '\n';
+}
+
 void AgentTest::SetSweepInterval(const std::string& interval) {
   WriteAll(work_ + "/podfence.yaml", Cat("driftSweepInterval: ", interval, "\n"));
 }

@@ -42,6 +42,8 @@ class AgentTest : public ::testing::Test {
 
   // Before the agent is started: how often it looks for what nobody writes.
   void SetSweepInterval(const std::string& interval);
+  // One more line of its configuration.
+  void AddSetting(const std::string& line);
   // Starts the agent and waits until it answers.
   void StartAgent(const std::string& scope);
   // Runs another agent on the same directories to its end: exit code, and what it said.

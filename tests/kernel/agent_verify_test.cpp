@@ -64,10 +64,10 @@ class VerifyTest : public AgentTest {
     EXPECT_TRUE(answer.is_object()) << said;
     return answer.is_object() ? answer : json{{"findings", json::array()}};
   }
-  static bool Names(const json& answer, const std::string& kind, const std::string& container, const std::string& path,
-                    const std::string& file) {
+  static bool Names(const json& answer, const std::string& kind, const std::string& container,
+                    const std::string& cgroup, const std::string& file) {
     for (const json& finding : answer["findings"]) {
-      if (finding["kind"] == kind && finding["container"] == container && finding["path"] == path &&
+      if (finding["kind"] == kind && finding["container"] == container && finding["cgroup"] == cgroup &&
           finding["file"] == file) {
         return true;
       }

@@ -176,6 +176,14 @@ lab_add_config() {
   cp -rL "$here/config" "$lab_work/layer/etc/podfence"
 }
 
+# lab_add_more: what a caller of scripts/lab adds to every guest: the folder PODFENCE_LAB_LAYER to its root, and the
+# programs PODFENCE_LAB_WITH.
+lab_add_more() {
+  local program
+  if [[ -n ${PODFENCE_LAB_LAYER:-} ]]; then cp -a "$PODFENCE_LAB_LAYER/." "$lab_work/layer/"; fi
+  for program in ${PODFENCE_LAB_WITH:-}; do lab_add_program "$lab_work/layer" "$program"; done
+}
+
 lab_run() {
   local timeout=300 results='' files=() with=() file
   while [[ $# -gt 0 && $1 == --* ]]; do
@@ -201,6 +209,7 @@ lab_run() {
     mkdir -p "$(dirname "$lab_work/layer/${file#*:}")"
     cp -rL "${file%%:*}" "$lab_work/layer/${file#*:}"
   done
+  lab_add_more
   if [[ $program == */* ]]; then lab_add_program "$lab_work/layer" "$program"; fi
   local words="${program##*/}" word
   for word in "$@"; do words+=" ${word@Q}"; done

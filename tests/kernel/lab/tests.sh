@@ -30,12 +30,14 @@ one() {
 }
 
 # What a program leaves behind must not meet the next one, and is told in its log.
+# Ours is init.scope, or where the guest has systemd a unit below its system.slice.
 tidy() {
-  for folder in $(find /sys/fs/cgroup -mindepth 1 -maxdepth 1 -type d ! -name init.scope); do
+  ours=/sys/fs/cgroup$(cut -d : -f 3 /proc/self/cgroup)
+  for folder in $(find /sys/fs/cgroup -mindepth 1 -maxdepth 1 -type d ! -name init.scope ! -name system.slice); do
     echo "lab: left behind: cgroup $folder" >>"$1"
     echo 1 >"$folder/cgroup.kill"
   done
-  for process in $(cat /sys/fs/cgroup/init.scope/cgroup.procs); do
+  for process in $(cat "$ours/cgroup.procs"); do
     # Ourselves, what has ended meanwhile, and the watch's sleep, which outlives it.
     case $process:$(cat "/proc/$process/comm" 2>/dev/null) in
       1:* | $$:* | *: | *:sleep) ;;
@@ -44,7 +46,7 @@ tidy() {
     [ "$process" = 1 ] || [ "$process" = $$ ] || kill -KILL "$process" 2>/dev/null
   done
   for try in 1 2 3 4 5 6 7 8 9 10; do
-    find /sys/fs/cgroup -mindepth 1 -depth -type d ! -name init.scope -exec rmdir {} + 2>/dev/null && break
+    find /sys/fs/cgroup -mindepth 1 -depth -type d ! -name init.scope ! -path '*/system.slice*' -exec rmdir {} + 2>/dev/null && break
     usleep 100000
   done
 }
@@ -98,8 +100,7 @@ lab_tests() {
   done
   # What the agent's own tests drive: the agent itself, beside the tests.
   if [[ -x $(dirname "$1")/podfence ]]; then lab_add_program "$lab_work/layer" "$(dirname "$1")/podfence"; fi
-  if [[ -n ${PODFENCE_LAB_LAYER:-} ]]; then cp -a "$PODFENCE_LAB_LAYER/." "$lab_work/layer/"; fi
-  for program in ${PODFENCE_LAB_WITH:-}; do lab_add_program "$lab_work/layer" "$program"; done
+  lab_add_more
   local boot code waiting=("${built[@]}")
   for boot in 1 2 3; do
     lab_tests_job "${waiting[@]}" | lab_job
@@ -120,10 +121,15 @@ lab_tests() {
   done
 }
 
-# lab_report RESULTS NAME: a result is told once, so that one of an earlier run never counts again.
+# lab_report RESULTS NAME: a result is told once, so that one of an earlier run never counts again. The file .skipped
+# says why nothing was run at all.
 lab_report() {
   [[ $# -eq 2 ]] || fail "usage: scripts/lab report RESULTS NAME"
   local results=$1 name=$2 code skipped
+  if [[ -e $results/.skipped ]]; then
+    say "$name was skipped: $(<"$results/.skipped")"
+    exit 77
+  fi
   [[ -e $results/$name.log ]] && cat "$results/$name.log"
   if [[ ! -e $results/$name.status ]]; then
     fail "$name has no result of this run: the guest ended before it, or its result was already reported"

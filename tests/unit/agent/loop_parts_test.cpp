@@ -1,4 +1,4 @@
-// The parts of the agent's loop that need no kernel: the ledger, findings, the mailbox, traces, promises.
+// The parts of the agent's loop that need no kernel: the ledger, the mailbox, traces, promises.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,6 @@
 
 #include "agent/commands/promises.h"
 #include "agent/core/text.h"
-#include "agent/findings.h"
 #include "agent/ledger.h"
 #include "agent/mailbox.h"
 #include "agent/pods/defaults.h"
@@ -106,34 +105,6 @@ TEST_F(LedgerTest, ARefusalLeavesNoTraceAndARemovalUndoes) {
   ASSERT_TRUE(ledger.ForgetEnded({}).ok());
   EXPECT_EQ(StateToJson(ledger.state()).dump(), before);
   EXPECT_FALSE(ledger.Remove("a", false).ok());
-}
-
-FindingView MakeFinding(const std::string& message) {
-  return {.kind = "drift", .pod = "default/a", .container = "main", .message = message};
-}
-
-TEST(FindingLogTest, AStandingFindingCountsOnceUntilItComesBack) {
-  FindingLog log;
-  EXPECT_TRUE(log.Note(MakeFinding("m"), 1));
-  EXPECT_FALSE(log.Note(MakeFinding("m"), 2));
-  EXPECT_EQ(log.totals().at("drift"), 1u);
-  ASSERT_EQ(log.List().size(), 1u);
-  EXPECT_EQ(log.List()[0].count, 2u);
-  EXPECT_TRUE(log.List()[0].active);
-  log.Expire(3);
-  EXPECT_FALSE(log.List()[0].active);
-  EXPECT_TRUE(log.Note(MakeFinding("m"), 4));
-  EXPECT_EQ(log.totals().at("drift"), 2u);
-}
-
-TEST(FindingLogTest, IsBoundedAndForgetsTheOldestThatIsOver) {
-  FindingLog log;
-  for (size_t i = 0; i < FindingLog::kMaxKept; ++i) log.Note(MakeFinding(Cat("m", i)), static_cast<double>(i));
-  log.Expire(1);  // m0 is over
-  log.Note(MakeFinding("new"), 1000);
-  const std::vector<FindingView> list = log.List();
-  EXPECT_EQ(list.size(), FindingLog::kMaxKept);
-  EXPECT_TRUE(std::ranges::none_of(list, [](const FindingView& finding) { return finding.message == "m0"; }));
 }
 
 TEST(SnapshotMailboxTest, ARequestGetsASnapshotThatWasTakenAfterIt) {

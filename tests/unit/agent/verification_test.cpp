@@ -76,14 +76,21 @@ TEST_F(VerifyCommandTest, FindingsAreNamedWithAllTheirFacts) {
   ASSERT_EQ(answer["findings"].size(), 1U);
   json& finding = answer["findings"][0];
   EXPECT_THAT(finding["message"].get<std::string>(), HasSubstr("throttles exclusive containers"));
-  finding.erase("message");
+  for (const char* key : {"message", "since", "last_seen"}) EXPECT_EQ(finding.erase(key), 1U) << key;
   EXPECT_EQ(finding, json({{"kind", "quota"},
                            {"pod", ""},
                            {"container", ""},
-                           {"path", tree_.path()},
+                           {"cgroup", tree_.path()},
                            {"file", "cpu.max"},
+                           {"cpu", nullptr},
                            {"expected", "max 100000"},
-                           {"found", "800000 100000"}}));
+                           {"seen", "800000 100000"},
+                           {"class", ""},
+                           {"by", nullptr},
+                           {"duration_seconds", nullptr},
+                           {"repaired", false},
+                           {"count", 1},
+                           {"active", true}}));
 }
 
 TEST_F(VerifyCommandTest, WhatTheMachineDoesNotHaveIsAFinding) {

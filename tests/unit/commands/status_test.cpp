@@ -185,13 +185,22 @@ TEST(StatusView, SectionsAreLeftOutWhenEmpty) {
   EXPECT_THAT(text, AllOf(HasSubstr("│ 1 A │"), HasSubstr("\nContainers\n"), HasSubstr("\nCounters\n")));
   EXPECT_THAT(text, AllOf(Not(HasSubstr("\nFindings\n")), Not(HasSubstr("Refused")), Not(HasSubstr("\nProbes\n"))));
 
-  now.findings = {{"drift", "default/database", "postgres", "cpuset.cpus was 0-7", 3, 1100, false},
-                  {"intrusion", "", "", "stress ran on CPU 1\033[2J", 9, 1190, true}};
+  now.findings = {
+      {.kind = "drift",
+       .pod = "default/database",
+       .container = "postgres",
+       .message = "cpuset.cpus was 0-7",
+       .last_seen = 1100,
+       .count = 3},
+      {.kind = "intrusion", .message = "stress ran on CPU 1\033[2J", .last_seen = 1190, .count = 9, .active = true}};
+  now.verification.reasons = {{"affinities (affinity_sweep)", "no BTF"}};
   now.rejected = {{"default/big", "big.yaml", "TopologyAffinityError", "needs 64 CPUs"}};
   now.probes = {{"sched_switch", true, "tp_btf", 1000, 0.00002}, {"affinity", false, "no BTF", 0, 0}};
   text = RenderStatus(now, nullptr, {120, false});
   EXPECT_THAT(text, HasSubstr("intrusion  node                       stress ran on CPU 1?[2J      9     active\n"
                               "drift      default/database postgres  cpuset.cpus was 0-7          3   90 s ago\n"));
+  EXPECT_THAT(text, HasSubstr("\nNot known\nWhat                         Why\n"
+                              "affinities (affinity_sweep)  no BTF\n"));
   EXPECT_THAT(text, HasSubstr("default/big  TopologyAffinityError  needs 64 CPUs  big.yaml\n"));
   EXPECT_THAT(text, HasSubstr("sched_switch  yes   tp_btf       20 ns\n"
                               "affinity      no    no BTF           -\n"));

@@ -70,6 +70,7 @@ void ExpectSame(const Config& a, const Config& b) {
   EXPECT_EQ(a.fence_host, b.fence_host);
   EXPECT_EQ(a.per_pod_metrics, b.per_pod_metrics);
   EXPECT_EQ(a.measure_interrupts, b.measure_interrupts);
+  EXPECT_EQ(a.repair_drift, b.repair_drift);
   EXPECT_EQ(a.drift_sweep_interval, b.drift_sweep_interval);
   EXPECT_EQ(a.log_level, b.log_level);
 }
@@ -118,6 +119,7 @@ stateDirectory: /state
 cgroupHierarchy: /cg
 listenAddress: "[::1]:0"
 fenceHost: false
+repairDrift: false
 driftSweepInterval: 1m30s
 logLevel: debug
 )");
@@ -142,6 +144,7 @@ logLevel: debug
   EXPECT_EQ(config.cgroup_hierarchy, "/cg");
   EXPECT_EQ(config.listen_address, (ListenAddress{"::1", 0}));
   EXPECT_FALSE(config.fence_host);
+  EXPECT_FALSE(config.repair_drift);
   EXPECT_EQ(config.drift_sweep_interval, absl::Seconds(90));
   EXPECT_EQ(config.log_level, "debug");
 }

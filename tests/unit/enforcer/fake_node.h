@@ -39,9 +39,17 @@ inline TreeEntry FakeCgroup(const std::string& name, const std::string& cpus, st
   return Dir(name, std::move(entries));
 }
 
+// Of sysfs: which of the 24 CPUs are switched on.
+inline TreeEntry FakeCpus(const std::string& online) {
+  return Dir("sys", {Dir("devices", {Dir("system", {Dir("cpu", {File("present", "0-23"), File("online", online)})})})});
+}
+
 inline std::vector<TreeEntry> FakeNode() {
-  return {File("cgroup.controllers", "cpuset cpu memory"), File("cgroup.subtree_control", "cpuset cpu memory"),
-          File("cpuset.cpus.effective", "0-23"), File("cpuset.mems.effective", "0-1"),
+  return {File("cgroup.controllers", "cpuset cpu memory"),
+          File("cgroup.subtree_control", "cpuset cpu memory"),
+          File("cpuset.cpus.effective", "0-23"),
+          File("cpuset.mems.effective", "0-1"),
+          FakeCpus("0-23"),
           FakeCgroup("podfence", "",
                      {FakeCgroup("podml", "",
                                  {FakeCgroup("ml-training", "0-23"), FakeCgroup("service-mesh-sidecar", "0-23")})})};

@@ -44,7 +44,11 @@ class InspectTest : public testing::Test {
 
   CgroupTree tree_{FakeNode()};
   NodeState state_ = StateOf("0,4-23", {MlWorkload()});
-  EnforcerOptions options_;
+  EnforcerOptions options_ = [this] {
+    EnforcerOptions options;
+    options.sys_root = tree_.path() + "/sys";
+    return options;
+  }();
 };
 
 TEST_F(InspectTest, WhatAnAgentLeftIsClean) {

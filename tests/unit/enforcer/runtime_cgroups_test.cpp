@@ -114,6 +114,7 @@ class RuntimeCgroupsTest : public testing::Test {
     options.name = "kubepods";
     options.runtime_cgroups = true;
     options.reserved = CpuSet{0};
+    options.sys_root = tree_.path() + "/sys";
     absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), options);
     EXPECT_TRUE(enforcer.ok()) << enforcer.status();
     EXPECT_EQ(enforcer->Prepare(), absl::OkStatus());
@@ -137,7 +138,7 @@ class RuntimeCgroupsTest : public testing::Test {
 
   CgroupTree tree_{{File("cgroup.controllers", "cpuset cpu memory"),
                     File("cgroup.subtree_control", "cpuset cpu memory"), File("cpuset.cpus.effective", "0-23"),
-                    File("cpuset.mems.effective", "0-1")}};
+                    File("cpuset.mems.effective", "0-1"), FakeCpus("0-23")}};
   std::optional<Enforcer> enforcer_;
   NodeState state_ = StateOf("0,4-23", {MlWorkload()});
 };

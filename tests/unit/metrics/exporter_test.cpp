@@ -53,7 +53,15 @@ Snapshot OnePod(bool per_pod) {
   snapshot.pods = {{.uid = "u", .containers = {container}}};
   snapshot.probes = {{.name = "sched_switch", .running = true, .detail = "", .runs = 5, .run_seconds = 0.25}};
   snapshot.collectors = {{.name = "kernel", .up = true, .duration_seconds = 0.125, .errors = 1}};
-  snapshot.findings = {{.kind = "drift", .pod = "", .container = "", .message = "m", .active = true}};
+  snapshot.pods[0].containers[0].run_queue = {.waits = Histogram({0.001, 0.1})};
+  snapshot.pods[0].containers[0].run_queue->waits.Observe(0.05);
+  snapshot.findings = {{.kind = "drift", .message = "m", .active = true}};
+  snapshot.verification.state = "findings";
+  snapshot.repair_seconds = Histogram({0.01, 1});
+  snapshot.repair_seconds.Observe(0.01);
+  snapshot.repair_seconds.Observe(5);
+  snapshot.totals.shared_throttled_seconds = 0.75;
+  snapshot.totals.run_queue = {{"exclusive", Histogram({0.001})}, {"pod_shared", Histogram({0.001})}};
   snapshot.finding_totals = {{"drift", 3}};
   snapshot.totals.foreign_seconds = {0, 0.5, 0, 0, 2};
   snapshot.totals.interrupts = {{.cpu = 2, .hard_seconds = 0.25, .soft_seconds = 0.5}};
@@ -105,6 +113,16 @@ TEST(ExporterTest, AProbeThatIsTurnedOffIsNotOneThatTheKernelRefuses) {
   snapshot.probes.push_back({.name = "interrupts", .detail = "off: measureInterrupts", .wanted = false});
   EXPECT_THAT(Render(snapshot), HasSubstr("podfence_probe_running{probe=\"refused\"} 0\n"));
   EXPECT_THAT(Render(snapshot), Not(HasSubstr("probe=\"interrupts\"")));
+}
+
+TEST(ExporterTest, OneStateOfTheVerificationIsTheCase) {
+  Snapshot snapshot;
+  EXPECT_THAT(Render(snapshot), HasSubstr("podfence_verification_state{state=\"clean\"} 0\n"
+                                          "podfence_verification_state{state=\"findings\"} 0\n"
+                                          "podfence_verification_state{state=\"unknown\"} 1\n"))
+      << "before the first look";
+  snapshot.verification.state = "clean";
+  EXPECT_THAT(Render(snapshot), HasSubstr("podfence_verification_state{state=\"clean\"} 1\n"));
 }
 
 TEST(ExporterTest, EveryCpuIsInOnePool) {

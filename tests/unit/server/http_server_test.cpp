@@ -47,16 +47,31 @@ Snapshot FullSnapshot() {
   container.foreign_seconds = {1, 2, 3, 4, 5};
   container.escaped_seconds = 0.25;
   container.irq_seconds = 0.5;
+  container.run_queue = {.waits = Histogram({1}), .p50_seconds = 0.1, .p999_seconds = 0.9};
   snapshot.pods = {{.uid = "u", .containers = {container}}};
   snapshot.rejected = {{.pod = "default/x", .source = "x.yaml", .reason = "Invalid", .message = "m"}};
   snapshot.probes = {{.name = "sched_switch", .running = true, .detail = "d", .runs = 7, .run_seconds = 0.5}};
-  snapshot.findings = {{.kind = "drift",
+  snapshot.findings = {{.kind = "intrusion",
                         .pod = "default/x",
                         .container = "main",
+                        .cgroup = "/c",
+                        .file = "f",
+                        .cpu = 3,
+                        .expected = "e",
+                        .seen = "s",
+                        .foreign_class = "host",
+                        .by = FindingActor{.pid = 7, .comm = "sh", .cgroup = "user.slice"},
+                        .duration_seconds = 0.5,
+                        .repaired = true,
                         .message = "m",
-                        .count = 2,
+                        .since = 2,
                         .last_seen = 3,
+                        .count = 2,
                         .active = true}};
+  snapshot.verification = {.state = "findings", .reasons = {{.what = "w", .reason = "r"}}};
+  snapshot.repair_seconds = Histogram({1, 2});
+  snapshot.repair_seconds.Observe(1.5);
+  snapshot.totals.run_queue.emplace("exclusive", Histogram({1}));
   snapshot.collectors = {{.name = "kernel", .up = true, .duration_seconds = 0.1, .errors = 4}};
   snapshot.totals.foreign_seconds = {5, 4, 3, 2, 1};
   snapshot.totals.interrupts = {{.cpu = 1, .hard_seconds = 0.5, .soft_seconds = 0.25}};
@@ -75,7 +90,21 @@ TEST(SnapshotJsonTest, EveryFieldComesBack) {
   EXPECT_EQ(back->pods[0].containers[0].irq_seconds, 0.5);
   EXPECT_EQ(back->pods[0].containers[0].softirq_seconds, std::nullopt) << "not measured is null, and not 0";
   EXPECT_EQ(back->totals.interrupts.at(0).soft_seconds, 0.25);
+  EXPECT_EQ(back->findings, FullSnapshot().findings);
+  EXPECT_EQ(back->repair_seconds, FullSnapshot().repair_seconds);
+  EXPECT_EQ(back->pods[0].containers[0].run_queue->p999_seconds, 0.9);
   EXPECT_EQ(back->policy.reserved_memory[0].limits.at("memory").ToString(), "1Gi");
+}
+
+TEST(SnapshotJsonTest, FindingsHaveEveryKeyByItsStableName) {
+  EXPECT_EQ(FindingsToJson(FullSnapshot()), nlohmann::json::parse(R"({
+    "time": 1000.5, "state": "findings", "reasons": [{"what": "w", "reason": "r"}], "findings": [{
+      "kind": "intrusion", "pod": "default/x", "container": "main", "cgroup": "/c", "file": "f", "cpu": 3,
+      "expected": "e", "seen": "s", "class": "host", "by": {"pid": 7, "comm": "sh", "cgroup": "user.slice"},
+      "duration_seconds": 0.5, "repaired": true, "message": "m", "since": 2.0, "last_seen": 3.0, "count": 2,
+      "active": true}]})"));
+  const nlohmann::json bare = FindingToJson({.kind = "misfit"});
+  for (const char* key : {"cpu", "by", "duration_seconds"}) EXPECT_TRUE(bare.at(key).is_null()) << key;
 }
 
 TEST(SnapshotJsonTest, AWrongShapeIsAnErrorThatNamesTheKey) {
@@ -117,6 +146,7 @@ TEST_F(HttpServerTest, ServesEveryRoute) {
   EXPECT_EQ(Get("/metrics")->body, "version 1.2.3\n");
   EXPECT_THAT(Get("/metrics")->get_header_value("Content-Type"), HasSubstr("version=0.0.4"));
   EXPECT_EQ(nlohmann::json::parse(Get("/api/v1/state")->body), SnapshotToJson(FullSnapshot()));
+  EXPECT_EQ(nlohmann::json::parse(Get("/api/v1/findings")->body), FindingsToJson(FullSnapshot()));
   EXPECT_THAT(Get("/")->body, HasSubstr("href=\"/metrics\""));
   EXPECT_EQ(Get("/api/v1/explain?pod=default%2Fx")->status, 200);
   EXPECT_EQ(Get("/api/v1/explain?pod=y")->status, 404);
@@ -129,7 +159,8 @@ TEST_F(HttpServerTest, ServesEveryRoute) {
 TEST_F(HttpServerTest, IsHealthyButNotReadyBeforeTheFirstSnapshot) {
   Start(nullptr);
   EXPECT_EQ(Get("/-/healthy")->status, 200);
-  for (const char* path : {"/-/ready", "/metrics", "/api/v1/state"}) EXPECT_EQ(Get(path)->status, 503) << path;
+  for (const char* path : {"/-/ready", "/metrics", "/api/v1/state", "/api/v1/findings"})
+    EXPECT_EQ(Get(path)->status, 503) << path;
 }
 
 TEST_F(HttpServerTest, AnswersManyAtOnce) {

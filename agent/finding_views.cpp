@@ -1,0 +1,86 @@
+#include "agent/finding_views.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "agent/cgroup/control.h"
+#include "agent/core/text.h"
+#include "agent/translation.h"
+
+namespace podfence {
+namespace {
+
+constexpr double kNanosPerSecond = 1e9;
+
+std::string Milliseconds(uint64_t ns) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f ms", static_cast<double>(ns) / 1e6);
+  return text;
+}
+
+std::string CpusOf(const std::string& cgroup, const std::vector<LiveFence>& live) {
+  const auto fence = std::ranges::find(live, cgroup, &LiveFence::path);
+  return fence == live.end() ? "" : fence->fence.cpus.ToString();
+}
+
+}  // namespace
+
+FindingView ViewOf(const Finding& finding, const NodeState& state) {
+  return {.kind = std::string(FindingWord(finding.kind)),
+          .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
+          .container = finding.container,
+          .cgroup = finding.path,
+          .file = finding.file,
+          .expected = finding.expected,
+          .seen = finding.found,
+          .repaired = finding.repaired,
+          .message = finding.message};
+}
+
+FindingView ViewOf(const KernelFinding& finding, const KernelContext& context) {
+  FindingView view{.kind = std::string(KernelFindingKindName(finding.kind)),
+                   .pod = finding.pod.empty() ? "" : PodName(context.state, finding.pod),
+                   .container = finding.container,
+                   .cgroup = finding.cgroup.empty() ? "" : Cat(context.cgroup_root, "/", finding.cgroup),
+                   .message = finding.message};
+  const std::string cpus = CpusOf(view.cgroup, context.live);
+  const std::string time = Milliseconds(finding.duration_ns);
+  const auto task = [&] {
+    return FindingActor{
+        .pid = finding.pid, .comm = finding.comm, .cgroup = context.paths.Find(finding.cgroup_id, context.now)};
+  };
+  switch (finding.kind) {
+    case KernelFindingKind::kIntrusion:
+      view.cpu = finding.cpu;
+      view.foreign_class = std::string(ForeignClassName(finding.foreign));
+      view.expected = "nobody else";
+      view.seen = Cat(view.foreign_class, " for ", time);
+      view.by = task();
+      break;
+    case KernelFindingKind::kEscape:
+      view.cpu = finding.cpu;
+      view.expected = cpus;
+      view.seen = Cat(finding.cpu, " for ", time);
+      view.by = task();
+      break;
+    case KernelFindingKind::kThrottling:
+      view.expected = "0";
+      view.seen = time;
+      break;
+    case KernelFindingKind::kDrift:
+      if (finding.pid == 0) {  // not a task's affinity, but a quota
+        view.file = std::string(kCpuMax);
+        view.expected = CpuMax{}.ToString();
+        view.seen = finding.seen;
+        break;
+      }
+      view.expected = cpus;
+      view.seen = Cat("affinity of ", finding.comm, " (pid ", finding.pid, ") beyond it");
+      if (finding.by_pid != 0) view.by = FindingActor{.pid = finding.by_pid, .comm = finding.by_comm};
+      break;
+  }
+  if (finding.duration_ns > 0) view.duration_seconds = static_cast<double>(finding.duration_ns) / kNanosPerSecond;
+  return view;
+}
+
+}  // namespace podfence
