@@ -126,9 +126,9 @@ void NodeTest::StartAgent(const std::string& more) {
 }
 
 void NodeTest::AddPod(const std::string& name, const std::string& manifest) {
-  // Not seen half written.
-  WriteAll(Cat(kWork, "/manifest"), manifest);
-  fs::rename(Cat(kWork, "/manifest"), Cat(kManifests, "/", name, ".yaml"));
+  // Not seen half written; the kubelet passes over names that begin with a dot.
+  WriteAll(Cat(kManifests, "/.manifest"), manifest);
+  fs::rename(Cat(kManifests, "/.manifest"), Cat(kManifests, "/", name, ".yaml"));
 }
 
 void NodeTest::AddExamplePod(const std::string& name) {
