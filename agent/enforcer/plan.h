@@ -73,6 +73,7 @@ struct Plan {
   CpuSet shared;              // where node-shared containers run; empty: not fenced
   // Where the host's own cgroups, workqueues and kernel threads run: shared and reserved; empty: not fenced.
   CpuSet host;
+  bool runtime_cgroups = false;   // made by the kubelet and a runtime, as PlanContext::places says
   std::vector<Finding> findings;  // kEmptyNodePool, kNoQuotaLeft; paths relative to our own cgroup
   // Null where there is none.
   const Fence* Find(std::string_view path) const;

@@ -46,7 +46,7 @@ TEST_F(ManageTest, TheExampleWithAContainerScope) {
   EXPECT_EQ(series.at("podfence_foreign_run_seconds_total{class=\"host\"}"), 0);
   EXPECT_EQ(series.at("podfence_exclusive_throttled_seconds_total"), 0);
   EXPECT_EQ(
-      series.at("resource_manager_container_assignments{assignment_type=\"node_exclusive\",resource_name=\"cpu\"}"), 1);
+      series.at("resource_manager_container_assignments{resource_name=\"cpu\",assignment_type=\"node_exclusive\"}"), 1);
 }
 
 TEST_F(ManageTest, TheExampleWithAPodScope) {
