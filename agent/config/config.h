@@ -38,7 +38,7 @@ struct Config {
   ResourceList kube_reserved;
   std::map<std::string, std::string> eviction_hard = {{"memory.available", "100Mi"}};  // an amount, or "5%"
 
-  std::string mode = "local";       // local | manage | audit
+  std::string mode = "local";       // local | manage
   std::string node_name = "";       // this node in Kubernetes; empty: see NodeName
   std::string pod_source = "auto";  // auto | podsapi | apiserver | kubelet
   std::string api_server = "";      // URL; empty: that of the environment
