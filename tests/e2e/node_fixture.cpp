@@ -66,6 +66,8 @@ void NodeTest::TearDown() {
     Shell(Cat("for id in $(", Ctr("containers ls -q"), "); do ", Ctr("tasks delete -f $id; "),
               Ctr("containers delete $id"), "; done"));
     End("containerd", SIGTERM);
+    Shell("grep -o '/run/containerd[^ ]*' /proc/mounts | while read -r folder; do umount -l $folder; done");
+    fs::remove_all("/run/containerd");
   }
   fs::remove_all("/var/lib/kubelet");
   fs::remove_all(kWork);
