@@ -69,14 +69,14 @@ TEST_F(MatrixTest, ChurnMakesNoFinding) {
   for (int last = std::max(0, number - kLiving); last < number; ++last) RemoveManifest(Cat("churn-", last, ".yaml"));
   host.End();
   EXPECT_TRUE(Await([](const Snapshot& snapshot) { return snapshot.pods.size() == 1; })) << "the pods have ended";
-  ExpectCleanAgain();
+  Finish();
 
   const Snapshot now = Now();
   std::printf("%d pods came and went; %lu decided, %lu committed\n", number,
               static_cast<unsigned long>(now.decisions[0]), static_cast<unsigned long>(now.commits));
   EXPECT_GE(now.decisions[0], static_cast<uint64_t>(number)) << "and none was refused";
   EXPECT_EQ(now.decisions[1], 0U);
-  for (const std::string& kind : {"intrusion", "escape", "throttling", "drift", "unfenced", "memory", "partition"}) {
+  for (const char* kind : {"intrusion", "escape", "throttling", "drift", "unfenced", "memory", "partition"}) {
     const auto total = now.finding_totals.find(kind);
     EXPECT_EQ(total == now.finding_totals.end() ? 0 : total->second, 0U) << kind;
   }

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 // A sweep of 1 s, whose timer may come 1 s late.
 constexpr char kSweep[] = "1s";
-constexpr absl::Duration kSwept = absl::Seconds(2.2);
+constexpr absl::Duration kSwept = absl::Milliseconds(2200);
 
 class TasksTest : public MatrixTest {
  protected:
@@ -57,7 +57,8 @@ class TasksTest : public MatrixTest {
                   return OfMain(finding, "drift") && finding.file.empty() && finding.expected == own_.ToString() &&
                          finding.by && finding.by->pid == getpid() && finding.by->comm == "kernel_agent" &&
                          finding.message.find(Cat("(pid ", pid, ")")) != std::string::npos;
-                }};
+                },
+            .probes = {"affinity_request"}};
   }
   Injection MovedOut(pid_t pid);
   Injection Stranger(std::optional<Outsider>& stranger);
@@ -79,7 +80,8 @@ Injection TasksTest::MovedOut(pid_t pid) {
                 return OfMain(finding, "escape") && finding.message.find(Cat("(pid ", pid, ")")) != std::string::npos &&
                        finding.message.find("init.scope") != std::string::npos;
               },
-          .restore = [=, this] { EXPECT_TRUE(WriteCgroupFile(main_, "cgroup.procs", std::to_string(pid))); }};
+          .restore = [=, this] { EXPECT_TRUE(WriteCgroupFile(main_, "cgroup.procs", std::to_string(pid))); },
+          .probes = {"cgroup_move", "cgroup_move_trace", "cgroup_move_sweep"}};
 }
 
 Injection TasksTest::Stranger(std::optional<Outsider>& stranger) {
@@ -180,21 +182,17 @@ Injection TasksTest::Replaced() {
 TEST_F(TasksTest, WhatHappensToAFenceIsFoundAndWhatCanBeIsUndone) {
   Start(kSweep);
   const pid_t task = TaskOf(main_);
-  if (ProbeRuns("affinity_request") || ProbeRuns("affinity_syscall")) {
-    Inject(Affinity("affinity of a task of main widened", task, own_ | pool_), 3);
-    EXPECT_TRUE(GetAffinity(task)->IsSubsetOf(own_)) << "the kernel grants what the cpuset allows";
-  }
-  if (ProbeRuns("affinity_request")) {
-    Inject(Affinity("affinity of a task of main narrowed", task, CpuSet{own_.First()}), 3);
-    ASSERT_TRUE(SetAffinity(task, own_).ok());
-  }
+  Inject(Affinity("affinity of a task of main widened", task, own_ | pool_), 3);
+  EXPECT_TRUE(GetAffinity(task)->IsSubsetOf(own_)) << "the kernel grants what the cpuset allows";
+  Inject(Affinity("affinity of a task of main narrowed", task, CpuSet{own_.First()}), 3);
+  ASSERT_TRUE(SetAffinity(task, own_).ok());
   Inject(MovedOut(task), 3);
   std::optional<Outsider> stranger;
   Inject(Stranger(stranger), 1);
   Inject(MemoryElsewhere(), 1);
   Inject(SwitchedOff(*(++own_.begin())), 1);
   Inject(Replaced(), 1);
-  ExpectCleanAgain();
+  Finish();
 }
 
 // What nobody could be told of is never clean.
@@ -262,7 +260,8 @@ TEST_F(FindingsOnlyTest, WhatBreaksAFenceIsNamedWithWhoDoesIt) {
                                       finding.foreign_class == "host" && finding.by &&
                                       finding.by->pid == intruder.pid() && finding.by->cgroup == "outside";
                              },
-                         .refusable = partitioned_};
+                         .refusable = partitioned_,
+                         .probes = {"sched_switch"}};
   if (partitioned_) {
     EXPECT_FALSE(SetAffinity(intruder.pid(), CpuSet{cpu}).ok()) << "the kernel refuses what a partition holds";
     Inject(intrusion, 1);
@@ -288,12 +287,15 @@ TEST_F(FindingsOnlyTest, WhatBreaksAFenceIsNamedWithWhoDoesIt) {
               [&](const FindingView& finding) {
                 return OfMain(finding, "escape") && finding.cpu == beyond && finding.by &&
                        finding.by->pid == spinner.pid() && finding.expected == own_.ToString();
-              }},
+              },
+          .probes = {"sched_switch"}},
          1);
   spinner.End();
   ASSERT_TRUE(WriteCgroupFile(main_, "cpuset.cpus", own_.ToString()));
-  if (partitioned_) ASSERT_TRUE(WriteCgroupFile(main_, "cpuset.cpus.partition", "root"));
-  ExpectCleanAgain();
+  if (partitioned_) {
+    ASSERT_TRUE(WriteCgroupFile(main_, "cpuset.cpus.partition", "root"));
+  }
+  Finish();
   EXPECT_EQ(Scrape()["podfence_drift_repairs_total"], 0);
 }
 

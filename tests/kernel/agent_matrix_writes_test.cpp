@@ -65,7 +65,7 @@ TEST_F(MatrixTest, AWriteToAFenceIsFoundAndUndoneAtOnce) {
   };
   Inject(controller, kTimes);
   EXPECT_TRUE(AwaitCgroupFile(helper_, "cpu.max", [](const std::string& text) { return !text.empty(); }));
-  ExpectCleanAgain();
+  Finish();
 }
 
 TEST_F(MatrixTest, WhoFightsRepairsIsToldOf) {
@@ -94,7 +94,7 @@ TEST_F(MatrixTest, WhoFightsRepairsIsToldOf) {
   EXPECT_TRUE(AwaitCgroupFile(main_, "cpu.max", [](const std::string& max) { return max == "max 100000"; }))
       << "it wins in the end";
   EXPECT_TRUE(repaired());
-  ExpectCleanAgain();
+  Finish();
 }
 
 }  // namespace

@@ -134,7 +134,7 @@ TEST_F(ForeignTimeTest, IsWhatTheIntrudersThemselvesGot) {
   };
   const std::vector<Case> cases = {{"test/host", 4, 1, 0, ForeignClass::kHost},
                                    {"test/pool", 5, 0.5, 0, ForeignClass::kContainer},
-                                   {"test/host", 6, 0.1, 1, ForeignClass::kHost},
+                                   {"test/host", 6, 0.2, 1, ForeignClass::kHost},
                                    {"test/one", 7, 0.3, 1, ForeignClass::kContainer}};
   std::vector<std::unique_ptr<Spinner>> spinners;
   for (const Case& each : cases) spinners.push_back(std::make_unique<Spinner>(each.cgroup, each.cpu, each.duty));
