@@ -12,6 +12,7 @@
 #include "agent/finding_line.h"
 #include "agent/local_mode.h"
 #include "agent/manage_mode.h"
+#include "agent/privileges.h"
 #include "agent/server/decision_json.h"
 #include "agent/state/adopt.h"
 #include "agent/topology/topology.h"
@@ -103,9 +104,12 @@ absl::Status Agent::StartFencer() {
     if (probe.attached) {
       spdlog::info("probe {}: attached to {}", probe.name, probe.hook);
     } else if (probe.wanted) {
-      spdlog::warn("probe {}: not running: {}", probe.name, probe.reason);
+      spdlog::warn("probe {}: not running: {}; instead: {}", probe.name, probe.reason,
+                   probe.fallback.empty() ? "nothing" : probe.fallback);
     }
   }
+  // Before the first fence is written, so that what enforcement lacks then is seen at once.
+  if (absl::Status status = KeepEnforcing(); !status.ok()) return status;
   fencer_->AdoptLiving(ledger_->state());
   return fencer_->Enforce(ledger_->state());
 }

@@ -1,5 +1,7 @@
 #include "agent/fencer.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 
 #include "absl/time/clock.h"
@@ -89,14 +91,25 @@ absl::Status Fencer::Take(const NodeState& state, absl::Time began, absl::Status
   Watch();
   last_writes_ = report->writes;
   last_repairs_ = 0;
-  for (const Finding& finding : report->findings) {
+  for (Finding& finding : report->findings) {
+    NameWriter(finding);
     if (finding.repaired) {
       ++last_repairs_;
       repairs_taken_.Observe(absl::ToDoubleSeconds(absl::Now() - began));
     }
-    sink_(ViewOf(finding, state));
+    sink_(ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()}));
   }
   return Expect();
+}
+
+// Says who made a drift, where a probe saw the write.
+void Fencer::NameWriter(Finding& finding) {
+  struct stat info {};
+  if (finding.kind != FindingKind::kDrift || stat(finding.path.c_str(), &info) != 0) return;
+  finding.by = verifier_->WhoWrote(info.st_ino, finding.file);
+  if (!finding.by) return;
+  finding.message += Cat(" (written by ", finding.by->comm, ", pid ", finding.by->pid, ")");
+  if (finding.repaired) verifier_->ForgetWriter(info.st_ino, finding.file);
 }
 
 // Our own cgroups, and those of the host beside them: whoever widens one of these comes onto exclusive CPUs.

@@ -90,6 +90,7 @@ class Fencer {
 
  private:
   absl::Status Take(const NodeState& state, absl::Time began, absl::StatusOr<EnforceReport> report);
+  void NameWriter(Finding& finding);
   absl::Status Expect();
   void Watch();
 

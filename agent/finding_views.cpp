@@ -25,14 +25,21 @@ std::string CpusOf(const std::string& cgroup, const std::vector<LiveFence>& live
 
 }  // namespace
 
-FindingView ViewOf(const Finding& finding, const NodeState& state) {
+FindingView ViewOf(const Finding& finding, const KernelContext& context) {
+  std::optional<FindingActor> by;
+  if (finding.by) {
+    by = FindingActor{.pid = finding.by->pid,
+                      .comm = finding.by->comm,
+                      .cgroup = context.paths.Find(finding.by->cgroup_id, context.now)};
+  }
   return {.kind = std::string(FindingWord(finding.kind)),
-          .pod = finding.pod.empty() ? "" : PodName(state, finding.pod),
+          .pod = finding.pod.empty() ? "" : PodName(context.state, finding.pod),
           .container = finding.container,
           .cgroup = finding.path,
           .file = finding.file,
           .expected = finding.expected,
           .seen = finding.found,
+          .by = std::move(by),
           .repaired = finding.repaired,
           .message = finding.message};
 }
@@ -58,8 +65,14 @@ FindingView ViewOf(const KernelFinding& finding, const KernelContext& context) {
       view.by = task();
       break;
     case KernelFindingKind::kEscape:
-      view.cpu = finding.cpu;
       view.expected = cpus;
+      if (finding.cpu < 0) {  // moved to another cgroup
+        view.seen =
+            Cat(finding.comm, " (pid ", finding.pid, ") in ", context.paths.Find(finding.cgroup_id, context.now));
+        if (finding.by_pid != 0) view.by = FindingActor{.pid = finding.by_pid, .comm = finding.by_comm};
+        break;
+      }
+      view.cpu = finding.cpu;
       view.seen = Cat(finding.cpu, " for ", time);
       view.by = task();
       break;
@@ -75,7 +88,7 @@ FindingView ViewOf(const KernelFinding& finding, const KernelContext& context) {
         break;
       }
       view.expected = cpus;
-      view.seen = Cat("affinity of ", finding.comm, " (pid ", finding.pid, ") beyond it");
+      view.seen = Cat("another affinity of ", finding.comm, " (pid ", finding.pid, ")");
       if (finding.by_pid != 0) view.by = FindingActor{.pid = finding.by_pid, .comm = finding.by_comm};
       break;
   }

@@ -14,9 +14,7 @@
 
 namespace podfence {
 
-FindingView ViewOf(const Finding& finding, const NodeState& state);
-
-// What a finding of the kernel's is seen against.
+// What a finding is seen against.
 struct KernelContext {
   const NodeState& state;
   const std::vector<LiveFence>& live;  // what the tasks of each cgroup are held to
@@ -25,5 +23,6 @@ struct KernelContext {
   absl::Time now;  // for the paths
 };
 FindingView ViewOf(const KernelFinding& finding, const KernelContext& context);
+FindingView ViewOf(const Finding& finding, const KernelContext& context);
 
 }  // namespace podfence

@@ -16,6 +16,20 @@ namespace {
 
 std::string NameOf(const NriPod& pod) { return Cat(pod.ns, "/", pod.name); }
 
+// From 64 us up to the runtime's own limit of 2 s, and the rest.
+Histogram HistogramOf(const NriCallStatistics& statistics) {
+  constexpr size_t kFirst = 6;
+  constexpr size_t kLast = 21;
+  std::vector<double> bounds;
+  for (size_t i = kFirst; i <= kLast; ++i) bounds.push_back(static_cast<double>(uint64_t{1} << i) / 1e6);
+  Histogram histogram(std::move(bounds));
+  for (size_t i = 0; i < NriCallStatistics::kBuckets; ++i) {
+    histogram.counts[std::clamp(i, kFirst, kLast + 1) - kFirst] += statistics.log2_us[i];
+  }
+  histogram.sum = absl::ToDoubleSeconds(statistics.sum);
+  return histogram;
+}
+
 }  // namespace
 
 absl::Status ManageMode::Start() {
@@ -365,9 +379,8 @@ void ManageMode::Complete(Snapshot& snapshot) const {
     snapshot.nri->handlers.push_back({.method = method,
                                       .calls = statistics.calls,
                                       .failures = statistics.failures,
-                                      .seconds = absl::ToDoubleSeconds(statistics.sum),
                                       .longest_seconds = absl::ToDoubleSeconds(statistics.max),
-                                      .log2_us = {statistics.log2_us.begin(), statistics.log2_us.end()}});
+                                      .seconds = HistogramOf(statistics)});
   }
   const PodSourceStatus source = source_->status();
   snapshot.pod_source = PodSourceView{.kind = source.kind,

@@ -121,14 +121,17 @@ Snapshot Observer::Look(const Context& context) {
       totals_.interrupts.push_back(
           {.cpu = cpu, .hard_seconds = Seconds(time.hard_ns), .soft_seconds = Seconds(time.soft_ns)});
     }
-    snapshot.lost_events = seen->lost_findings;
+    snapshot.lost_events = seen->lost_findings + seen->failed_helpers + seen->missed_runs;
   }
   snapshot.totals = totals_;
   snapshot.collectors = {kernel_};
   for (const Probe& probe : context.fencer.Probes().probes) {
     snapshot.probes.push_back({.name = probe.name,
                                .running = probe.attached,
-                               .detail = probe.attached ? Cat(probe.hook, ": ", probe.what) : probe.reason,
+                               .hook = probe.hook,
+                               .finds = probe.what,
+                               .reason = probe.reason,
+                               .fallback = probe.fallback,
                                .runs = probe.run_count,
                                .run_seconds = Seconds(probe.run_time_ns),
                                .wanted = probe.wanted});

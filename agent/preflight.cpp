@@ -143,24 +143,26 @@ class Checks {
       cap_value_t value;
       std::string_view name;
       std::string_view what;
+      bool vital;  // without it CPUs are not exclusive; else only something less is had
     };
-    static constexpr Needed kNeeded[] = {
-        {CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "write cpuset partitions"},
-        {CAP_SYS_NICE, "CAP_SYS_NICE", "keep others' tasks off exclusive CPUs"},
-        {CAP_BPF, "CAP_BPF", "load the kernel programs"},
-        {CAP_PERFMON, "CAP_PERFMON", "attach the kernel programs"},
-        {CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", "write cgroups of others"},
+    const Needed all[] = {
+        {CAP_SYS_NICE, "CAP_SYS_NICE", "keep the host's tasks off exclusive CPUs, fenceHost", config_.fence_host},
+        {CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "make cpuset partitions", false},
+        {CAP_BPF, "CAP_BPF", "load the kernel programs", false},
+        {CAP_PERFMON, "CAP_PERFMON", "attach the kernel programs", false},
     };
     cap_t own = cap_get_proc();
     std::string missing;
-    for (const Needed& needed : kNeeded) {
+    State state = State::kWarning;
+    for (const Needed& needed : all) {
       cap_flag_value_t set = CAP_CLEAR;
       if (own != nullptr && cap_get_flag(own, needed.value, CAP_EFFECTIVE, &set) == 0 && set == CAP_SET) continue;
+      if (needed.vital) state = State::kFailed;
       missing += Cat(missing.empty() ? "" : ", ", needed.name, " (to ", needed.what, ")");
     }
     if (own != nullptr) cap_free(own);
     if (missing.empty()) return Add("capabilities", State::kOk, "all that are needed");
-    Add("capabilities", State::kFailed, Cat("missing: ", missing), "run as root with these capabilities");
+    Add("capabilities", state, Cat("missing: ", missing), "run as root with these capabilities");
   }
 
   // What does not attach is not seen; fences hold all the same.
@@ -175,7 +177,7 @@ class Checks {
     int attached = 0;
     for (const Probe& probe : (*verifier)->Probes().probes) {
       if (probe.attached) ++attached;
-      if (probe.attached || !probe.wanted) continue;
+      if (probe.attached || !probe.wanted || !probe.fallback.empty()) continue;
       absl::StrAppend(&missing, missing.empty() ? "" : "; ", probe.name, ": ", probe.reason);
     }
     if (missing.empty()) return Add("kernel programs", State::kOk, Cat(attached, " attach"));

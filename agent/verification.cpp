@@ -43,8 +43,12 @@ std::string WhyNoCheckpoint(const absl::Status& status) {
 
 class Check {
  public:
-  Check(const Config& config, const Allocator& allocator, absl::Duration window)
-      : config_(config), allocator_(allocator), window_(window), options_(EnforcerOptionsOf(config, allocator)) {}
+  Check(const Config& config, const Allocator& allocator, absl::Duration window, const AfterAttaching& after_attaching)
+      : config_(config),
+        allocator_(allocator),
+        window_(window),
+        after_attaching_(after_attaching),
+        options_(EnforcerOptionsOf(config, allocator)) {}
 
   Verification Run() {
     for (int i = 0; i < kWindows; ++i) {
@@ -93,7 +97,8 @@ class Check {
   }
 
   void TakeState(const Look& look) {
-    for (const Finding& finding : look.inspection.findings) Add(ViewOf(finding, look.state));
+    const KernelContext context{look.state, look.inspection.live, config_.cgroup_hierarchy, paths_, absl::Now()};
+    for (const Finding& finding : look.inspection.findings) Add(ViewOf(finding, context));
     const AdoptedState adopted =
         AdoptState(look.state, allocator_.InitialState(), allocator_.machine(), allocator_.reserved_cpus());
     for (const std::string& misfit : adopted.misfits) {
@@ -108,27 +113,40 @@ class Check {
     }
   }
 
-  // Lets the probes look for one window. A verifier of its own: what another window counted is not this one's.
+  // Attaches the probes, once: what attaching needs may be gone after it.
+  absl::Status Attach() {
+    if (verifier_ != nullptr) return absl::OkStatus();
+    absl::StatusOr<std::unique_ptr<Verifier>> verifier =
+        Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_wait = false});
+    if (!verifier.ok()) return verifier.status();
+    verifier_ = *std::move(verifier);
+    return after_attaching_ ? after_attaching_() : absl::OkStatus();
+  }
+
+  // Lets the probes look for one window. What another window counted is not this one's.
   void Watch(const Look& look) {
     const auto unknown = [&](std::string what, const absl::Status& status) {
       answer_.unknown.push_back({std::move(what), std::string(status.message())});
     };
-    const absl::StatusOr<std::unique_ptr<Verifier>> verifier =
-        Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_wait = false});
-    if (!verifier.ok()) return unknown("the kernel's probes", verifier.status());
-    std::ranges::move(ProbesMissing((*verifier)->Probes()), std::back_inserter(answer_.unknown));
-    if (absl::Status status = (*verifier)->Expect(look.expectations); !status.ok()) {
+    if (absl::Status status = Attach(); !status.ok()) return unknown("the kernel's probes", status);
+    absl::Status begun = verifier_->Expect({});
+    verifier_->Poll();
+    const absl::StatusOr<Observation> before = verifier_->Read();
+    begun.Update(before.status());
+    if (!begun.ok()) return unknown("what the kernel does", begun);
+    std::ranges::move(ProbesMissing(verifier_->Probes()), std::back_inserter(answer_.unknown));
+    if (absl::Status status = verifier_->Expect(look.expectations); !status.ok()) {
       return unknown("what the kernel does", status);
     }
     if (window_ > absl::ZeroDuration()) absl::SleepFor(window_);
     // Unavailable is the probe's reason once more.
-    if (absl::Status status = (*verifier)->Sweep(); !status.ok() && !absl::IsUnavailable(status)) {
+    if (absl::Status status = verifier_->Sweep(); !status.ok() && !absl::IsUnavailable(status)) {
       unknown("affinities of tasks", status);
     }
-    const absl::StatusOr<Observation> seen = (*verifier)->Read();
+    const absl::StatusOr<Observation> seen = verifier_->Read();
     if (!seen.ok()) return unknown("throttling and run time", seen.status());
-    std::ranges::move(LossesBetween({}, LossesOf(*seen)), std::back_inserter(answer_.unknown));
-    for (const KernelFinding& finding : (*verifier)->Poll()) TakeFinding(look, finding);
+    std::ranges::move(LossesBetween(LossesOf(*before), LossesOf(*seen)), std::back_inserter(answer_.unknown));
+    for (const KernelFinding& finding : verifier_->Poll()) TakeFinding(look, finding);
   }
 
   void TakeFinding(const Look& look, const KernelFinding& finding) {
@@ -153,6 +171,8 @@ class Check {
   const Config& config_;
   const Allocator& allocator_;
   absl::Duration window_;
+  const AfterAttaching& after_attaching_;
+  std::unique_ptr<Verifier> verifier_;
   EnforcerOptions options_;
   CgroupPaths paths_{config_.cgroup_hierarchy};
   Verification answer_;
@@ -167,8 +187,9 @@ int Verification::ExitCode() const {
   return unknown.empty() ? 0 : 3;
 }
 
-Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window) {
-  return Check(config, allocator, window).Run();
+Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window,
+                        const AfterAttaching& after_attaching) {
+  return Check(config, allocator, window, after_attaching).Run();
 }
 
 }  // namespace podfence

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "agent/allocator/allocator.h"
 #include "agent/config/config.h"
@@ -28,8 +30,12 @@ struct Verification {
   int ExitCode() const;  // 0, 1, 3
 };
 
+// Called once, when the probes are attached: what only attaching needs can be given up. An error ends the watching.
+using AfterAttaching = std::function<absl::Status()>;
+
 // Holds the checkpoint of the state directory against what the kernel says and, for as long as the window, does; 0:
 // only against what it says. Needs no agent, goes on beside one, and changes nothing.
-Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window);
+Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window,
+                        const AfterAttaching& after_attaching = {});
 
 }  // namespace podfence

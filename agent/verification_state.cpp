@@ -12,6 +12,8 @@ std::string_view VerificationWord(bool findings, bool unknown) {
 Losses LossesOf(const Observation& seen) {
   return {.findings = seen.lost_findings,
           .dropped = 0,
+          .helpers = seen.failed_helpers,
+          .runs = seen.missed_runs,
           .switches = seen.miscounted_switches,
           .mismatches = seen.bandwidth_mismatches};
 }
@@ -24,6 +26,8 @@ std::vector<Unseen> LossesBetween(const Losses& before, const Losses& now) {
   };
   add(&Losses::findings, "findings were lost, since there were more than fit; look again");
   add(&Losses::dropped, "active findings had to be forgotten, since there were more than are kept");
+  add(&Losses::helpers, "times a probe could not read or remember what it needs, since memory or a map was full");
+  add(&Losses::runs, "runs of probes were skipped by the kernel; look again");
   add(&Losses::switches, "runs of tasks were not accounted: the kernel skipped the program");
   add(&Losses::mismatches, "accounts of throttling differ between cpu.stat and the scheduler");
   return lost;
@@ -32,7 +36,8 @@ std::vector<Unseen> LossesBetween(const Losses& before, const Losses& now) {
 std::vector<Unseen> ProbesMissing(const ProbeReport& report) {
   std::vector<Unseen> missing;
   for (const Probe& probe : report.probes) {
-    if (probe.wanted && !probe.attached) missing.push_back({Cat(probe.what, " (", probe.name, ")"), probe.reason});
+    if (probe.wanted && !probe.attached && probe.fallback.empty())
+      missing.push_back({Cat(probe.what, " (", probe.name, ")"), probe.reason});
   }
   return missing;
 }

@@ -20,6 +20,8 @@ std::string_view VerificationWord(bool findings, bool unknown);
 struct Losses {
   uint64_t findings = 0;    // found, but with no room to tell of them: ring buffer, queue
   uint64_t dropped = 0;     // told of, but with no room to keep them
+  uint64_t helpers = 0;     // times a probe could not read or remember what it needs
+  uint64_t runs = 0;        // runs of probes that the kernel skipped
   uint64_t switches = 0;    // runs of tasks that were not accounted
   uint64_t mismatches = 0;  // accounts of throttling that contradict each other
   friend bool operator==(const Losses&, const Losses&) = default;
@@ -27,7 +29,7 @@ struct Losses {
 Losses LossesOf(const Observation& seen);
 // What was lost from one count to the next; empty: nothing.
 std::vector<Unseen> LossesBetween(const Losses& before, const Losses& now);
-// The probes that are wanted and do not run.
+// The probes that are wanted, do not run, and without which nothing finds the same.
 std::vector<Unseen> ProbesMissing(const ProbeReport& report);
 
 // Remembers losses until nothing of them matters any more: until a whole sweep, begun after the loss was seen, lost

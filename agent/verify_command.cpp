@@ -10,6 +10,7 @@
 #include "agent/commands/policy_flags.h"
 #include "agent/commands/table.h"
 #include "agent/core/text.h"
+#include "agent/privileges.h"
 #include "agent/verification.h"
 #include "agent/verification_view.h"
 
@@ -35,7 +36,7 @@ int RunVerify(const VerifyFlags& flags, Invocation& invocation) {
   if (!config.ok()) return fail(ToStd(config.status().message()));
   const absl::StatusOr<Allocator> allocator = AllocatorFor(*config);
   if (!allocator.ok()) return fail(ToStd(allocator.status().message()));
-  const Verification verification = VerifyNode(*config, *allocator, window);
+  const Verification verification = VerifyNode(*config, *allocator, window, KeepNothing);
   if (flags.output == "json") {
     // Names of cgroups and tasks are whatever someone made them.
     const auto replace = nlohmann::json::error_handler_t::replace;

@@ -17,6 +17,17 @@
 
 struct kernfs_node {
   __u64 id;
+  const char *name;
+  struct kernfs_node *__parent;
+};
+
+/* Before 633488947ef6 (6.15). */
+struct kernfs_node___parent {
+  struct kernfs_node *parent;
+};
+
+struct kernfs_open_file {
+  struct kernfs_node *kn;
 };
 
 struct cgroup_subsys_state {
@@ -52,9 +63,11 @@ struct task_struct {
   struct cpumask cpus_mask;
   int pid;
   int tgid;
+  __u64 start_time;
   struct sched_entity se;
   struct sched_info sched_info;
   struct css_set *cgroups;
+  struct task_group *sched_task_group;
   char comm[16];
 };
 
@@ -105,6 +118,13 @@ static __always_inline const struct cpumask *requested_mask(const void *request)
     return BPF_CORE_READ(context, new_mask);
   }
   return request;
+}
+
+/* The directory that a kernfs node is in. */
+static __always_inline struct kernfs_node *parent_node(struct kernfs_node *node) {
+  struct kernfs_node___parent *before = (void *)node;
+  if (bpf_core_field_exists(before->parent)) return BPF_CORE_READ(before, parent);
+  return BPF_CORE_READ(node, __parent);
 }
 
 /* The next cgroup up; NULL above the root. `ancestors` was `ancestor_ids` before 7f203bc89eb6 (6.1), and

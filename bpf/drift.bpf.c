@@ -1,5 +1,5 @@
-/* Affinity that leaves a fence: found when somebody asks for it, when the kernel applies it, and by a sweep over all
- * tasks. Each program is loaded by itself, since a kernel may take one and not another. */
+/* Affinity that is not its fence's: found when somebody asks for it, when the kernel applies it, and by a sweep over
+ * all tasks. Each program is loaded by itself, since a kernel may take one and not another. */
 #include "bpf/tables.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -15,30 +15,28 @@ static __always_inline __u32 holding_fence(struct task_struct *task, __u64 of_ge
 }
 
 static __always_inline void describe_drift(struct podfence_event *event, struct task_struct *task, __u64 of_generation,
-                                           __u32 slot) {
+                                           __u32 slot, __u32 kind) {
   describe(event, task);
   event->generation = of_generation;
   event->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-  event->kind = PODFENCE_EVENT_AFFINITY;
+  event->kind = kind;
   event->slot = slot;
 }
 
-static __always_inline void report(struct task_struct *task, __u64 of_generation, __u32 slot) {
+static __always_inline void report(struct task_struct *task, __u64 of_generation, __u32 slot, __u32 kind) {
   struct podfence_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
   if (!event) {
-    __u32 zero = 0;
-    __u64 *lost = bpf_map_lookup_elem(&lost_drift, &zero);
-    if (lost) *lost += 1;
+    count_lost_event();
     return;
   }
-  describe_drift(event, task, of_generation, slot);
+  describe_drift(event, task, of_generation, slot, kind);
   event->by_tgid = bpf_get_current_pid_tgid() >> 32;
-  bpf_get_current_comm(event->by_comm, sizeof(event->by_comm));
+  if (bpf_get_current_comm(event->by_comm, sizeof(event->by_comm))) count_failed_helper();
   bpf_ringbuf_submit(event, 0);
 }
 
 /* sched_setaffinity(2), before the kernel cuts the request to the cpuset: from outside the fence only, since programs
- * ask for all CPUs for themselves all the time and get what they may have. */
+ * ask for all CPUs for themselves all the time and get what they may have, and pin their own threads as they like. */
 SEC("fentry/__sched_setaffinity")
 int BPF_PROG(affinity_request, struct task_struct *task, const void *request) {
   __u64 now = current_generation();
@@ -46,7 +44,9 @@ int BPF_PROG(affinity_request, struct task_struct *task, const void *request) {
   if (!slot || bpf_get_current_pid_tgid() >> 32 == agent_tgid) return 0;
   struct task_struct *by = bpf_get_current_task_btf();
   if (find_fence(BPF_CORE_READ(by, cgroups, dfl_cgrp), now) == slot) return 0;
-  if (beyond_fence(requested_mask(request), now, slot)) report(task, now, slot);
+  enum against_fence verdict = compare_with_fence(requested_mask(request), now, slot);
+  if (verdict == BEYOND_FENCE) report(task, now, slot, PODFENCE_EVENT_AFFINITY);
+  if (verdict == NARROWER_THAN_FENCE) report(task, now, slot, PODFENCE_EVENT_NARROWED);
   return 0;
 }
 
@@ -56,7 +56,7 @@ int BPF_PROG(affinity_change, struct task_struct *task, const struct cpumask *ma
   __u64 now = current_generation();
   __u32 slot = holding_fence(task, now);
   if (!slot || bpf_get_current_pid_tgid() >> 32 == agent_tgid) return 0;
-  if (beyond_fence(mask, now, slot)) report(task, now, slot);
+  if (compare_with_fence(mask, now, slot) == BEYOND_FENCE) report(task, now, slot, PODFENCE_EVENT_AFFINITY);
   return 0;
 }
 
@@ -66,9 +66,10 @@ int affinity_sweep(struct bpf_iter__task *context) {
   if (!task) return 0;
   __u64 now = current_generation();
   __u32 slot = holding_fence(task, now);
-  if (!slot || !beyond_fence(&task->cpus_mask, now, slot)) return 0;
+  if (!slot || compare_with_fence(&task->cpus_mask, now, slot) != BEYOND_FENCE) return 0;
   struct podfence_event event;
-  describe_drift(&event, task, now, slot);
+  describe_drift(&event, task, now, slot, PODFENCE_EVENT_AFFINITY);
+  /* Where the buffer is full the kernel comes back to this task with an empty one. */
   bpf_seq_write(context->meta->seq, &event, sizeof(event));
   return 0;
 }

@@ -33,6 +33,8 @@ enum podfence_event_kind {
   PODFENCE_EVENT_INTRUSION = 1,
   PODFENCE_EVENT_ESCAPE = 2,
   PODFENCE_EVENT_AFFINITY = 3,
+  PODFENCE_EVENT_NARROWED = 4, /* affinity that leaves out CPUs of the fence */
+  PODFENCE_EVENT_MOVED = 5,    /* a task left the cgroup of its fence */
 };
 
 enum {
@@ -40,6 +42,7 @@ enum {
   PODFENCE_MAX_DEPTH = 32,   /* levels of cgroups searched for a fence */
   PODFENCE_WAIT_BUCKETS = 22,
   PODFENCE_COMM_BYTES = 16,
+  PODFENCE_FILE_BYTES = 32,        /* a control file's name; longer ones fence nothing */
   PODFENCE_EVENT_WINDOW_MS = 1000, /* in this time a CPU tells of */
   PODFENCE_EVENTS_A_WINDOW = 16,   /* at most so many findings */
 };
@@ -131,7 +134,7 @@ struct podfence_seen {
 /* A finding; also the record of the affinity sweep. */
 struct podfence_event {
   __u64 generation;
-  __u64 cgroup_id; /* the task's own */
+  __u64 cgroup_id; /* the task's own; moved: the one it came to */
   __u64 duration_ns;
   __u32 kind;    /* enum podfence_event_kind */
   __u32 slot;    /* the fence that was broken */
@@ -140,9 +143,36 @@ struct podfence_event {
   __u32 cpu;
   __u32 tid;
   __u32 tgid;
-  __u32 by_tgid; /* affinity: who asked for it; 0 in a sweep */
+  __u32 by_tgid; /* affinity, moved: who did it; 0 in a sweep */
   char comm[PODFENCE_COMM_BYTES];
   char by_comm[PODFENCE_COMM_BYTES];
+};
+
+/* What a CPU's programs outside sched_switch could not tell; the loss is counted where it happens. */
+struct podfence_losses {
+  __u64 events;  /* the ring buffer was full */
+  __u64 helpers; /* a map was full, or memory could not be read */
+};
+
+/* A control file of a cgroup. */
+struct podfence_file {
+  __u64 cgroup_id;
+  char name[PODFENCE_FILE_BYTES]; /* ends with zeros */
+};
+
+/* Who wrote it last. */
+struct podfence_writer {
+  __u64 at_ns; /* CLOCK_MONOTONIC */
+  __u64 cgroup_id;
+  __u32 tgid;
+  __u32 padding;
+  char comm[PODFENCE_COMM_BYTES];
+};
+
+/* A task that is, or was when somebody looked, in the cgroup of a fence. */
+struct podfence_member {
+  __u64 fence_id; /* of the fence's cgroup */
+  __u64 start_ns; /* of the task: a number is used again */
 };
 
 /* CFS bandwidth of one cgroup, from its task_group. */
@@ -166,6 +196,10 @@ static_assert(sizeof(struct podfence_interrupt_time) == 16);
 static_assert(sizeof(struct podfence_cpu_interrupts) == 64);
 static_assert(sizeof(struct podfence_seen) == 24);
 static_assert(sizeof(struct podfence_event) == 88);
+static_assert(sizeof(struct podfence_losses) == 16);
+static_assert(sizeof(struct podfence_file) == 40);
+static_assert(sizeof(struct podfence_writer) == 40);
+static_assert(sizeof(struct podfence_member) == 16);
 static_assert(sizeof(struct podfence_bandwidth) == 40);
 #endif
 

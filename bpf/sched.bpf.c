@@ -133,6 +133,7 @@ static __noinline void report(struct podfence_cpu *run, struct task_struct *task
   bpf_ringbuf_submit(event, 0);
   run->window_events += 1;
   __u8 yes = 1;
+  /* Not remembered, it is told again: no loss. */
   bpf_map_update_elem(&seen, &key, &yes, BPF_ANY);
 }
 

@@ -56,13 +56,25 @@ struct {
   __uint(max_entries, 65536);
 } events SEC(".maps");
 
-/* Findings that the full ring buffer refused outside sched_switch, which counts its own. */
+/* Outside sched_switch, which counts its own. */
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, __u64);
-} lost_drift SEC(".maps");
+  __type(value, struct podfence_losses);
+} losses SEC(".maps");
+
+static __always_inline void count_lost_event(void) {
+  __u32 zero = 0;
+  struct podfence_losses *lost = bpf_map_lookup_elem(&losses, &zero);
+  if (lost) __sync_fetch_and_add(&lost->events, 1);
+}
+
+static __always_inline void count_failed_helper(void) {
+  __u32 zero = 0;
+  struct podfence_losses *lost = bpf_map_lookup_elem(&losses, &zero);
+  if (lost) __sync_fetch_and_add(&lost->helpers, 1);
+}
 
 static __always_inline __u64 current_generation(void) {
   __u32 zero = 0;
@@ -105,19 +117,28 @@ __attribute__((unused)) static __noinline void describe(struct podfence_event *e
   __builtin_memset(event, 0, sizeof(*event));
   event->tid = task->pid;
   event->tgid = task->tgid;
-  bpf_probe_read_kernel_str(event->comm, sizeof(event->comm), task->comm);
+  if (bpf_probe_read_kernel_str(event->comm, sizeof(event->comm), task->comm) < 0) count_failed_helper();
 }
 
-/* Whether a mask names a CPU that the fence in `slot` does not. */
-static __always_inline bool beyond_fence(const struct cpumask *mask, __u64 of_generation, __u32 slot) {
+/* How a mask differs from the set of a fence. */
+enum against_fence { WITHIN_FENCE = 0, BEYOND_FENCE = 1, NARROWER_THAN_FENCE = 2 };
+
+static __always_inline enum against_fence compare_with_fence(const struct cpumask *mask, __u64 of_generation,
+                                                             __u32 slot) {
   const unsigned long *bits = (const void *)mask;
+  enum against_fence verdict = WITHIN_FENCE;
   for (__u32 word = 0; word < 128 && word < mask_words; ++word) {
     unsigned long have = 0;
-    if (bpf_probe_read_kernel(&have, sizeof(have), bits + word)) return false;
+    if (bpf_probe_read_kernel(&have, sizeof(have), bits + word)) {
+      count_failed_helper();
+      return verdict;
+    }
     if (word == cpu_count / 64) have &= (1ULL << (cpu_count % 64)) - 1; /* bits of CPUs that cannot exist */
-    if (have & ~mask_word(of_generation, slot, word)) return true;
+    __u64 wanted = mask_word(of_generation, slot, word);
+    if (have & ~wanted) return BEYOND_FENCE;
+    if (wanted & ~have) verdict = NARROWER_THAN_FENCE;
   }
-  return false;
+  return verdict;
 }
 
 #endif

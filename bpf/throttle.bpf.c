@@ -1,17 +1,7 @@
-/* CFS bandwidth of cgroups, read where the scheduler keeps it: task_group.cfs_bandwidth is the same on all kernels,
- * while what throttle_cfs_rq means changed with e1fad12dcb66. One binary record for each cgroup walked. */
-#include "bpf/compat.bpf.h"
-#include "bpf/podfence_bpf.h"
+/* CFS bandwidth of cgroups, read where the scheduler keeps it. One binary record for each cgroup walked. */
+#include "bpf/bandwidth.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-static __noinline void read_group(struct task_group *group, struct podfence_bandwidth *record) {
-  record->quota_ns = BPF_CORE_READ(group, cfs_bandwidth.quota);
-  record->period_ns = BPF_CORE_READ(group, cfs_bandwidth.period);
-  record->throttled_ns = BPF_CORE_READ(group, cfs_bandwidth.throttled_time);
-  record->periods = BPF_CORE_READ(group, cfs_bandwidth.nr_periods);
-  record->throttled_periods = BPF_CORE_READ(group, cfs_bandwidth.nr_throttled);
-}
 
 SEC("iter/cgroup")
 int bandwidth(struct bpf_iter__cgroup *context) {

@@ -125,6 +125,19 @@ void PerProbe(const Snapshot& snapshot, Samples& samples, Field field) {
   }
 }
 
+void NriHandlers(const Snapshot& snapshot, Samples& samples) {
+  if (!snapshot.nri) return;
+  for (const NriHandlerView& handler : snapshot.nri->handlers)
+    samples.Add(handler.seconds, {{"handler", handler.method}});
+}
+
+void NriFailures(const Snapshot& snapshot, Samples& samples) {
+  if (!snapshot.nri) return;
+  for (const NriHandlerView& handler : snapshot.nri->handlers) {
+    samples.Add(static_cast<double>(handler.failures), {{"handler", handler.method}});
+  }
+}
+
 template <typename Field>
 void PerCollector(const Snapshot& snapshot, Samples& samples, Field field) {
   for (const CollectorView& collector : snapshot.collectors) {
@@ -248,8 +261,8 @@ const MetricDefinition kCatalogue[] = {
      [](const Snapshot& s, Samples& out) { out.Add(static_cast<double>(s.commits)); }},
     {"podfence_state_commit_errors_total", MetricType::Counter, "State commits that failed; nothing was enforced.",
      [](const Snapshot& s, Samples& out) { out.Add(static_cast<double>(s.commit_errors)); }},
-    {"podfence_probe_running", MetricType::Gauge,
-     "1 where the probe is attached on this kernel; absent where it is turned off.",
+    {"podfence_probe_up", MetricType::Gauge,
+     "1 where the probe runs; 0 where this kernel refuses it; absent where it is turned off or not needed.",
      [](const Snapshot& s, Samples& out) { PerProbe(s, out, [](const ProbeView& p) { return p.running ? 1 : 0; }); }},
     {"podfence_bpf_program_runs_total", MetricType::Counter,
      "Runs of the probe's program; 0 where the kernel does not count them (kernel.bpf_stats_enabled).",
@@ -257,8 +270,33 @@ const MetricDefinition kCatalogue[] = {
     {"podfence_bpf_program_run_seconds_total", MetricType::Counter,
      "Time spent in the probe's program; 0 where the kernel does not measure it (kernel.bpf_stats_enabled).",
      [](const Snapshot& s, Samples& out) { PerProbe(s, out, [](const ProbeView& p) { return p.run_seconds; }); }},
-    {"podfence_lost_events_total", MetricType::Counter, "Findings that the kernel's ring buffer had no room for.",
+    {"podfence_lost_events_total", MetricType::Counter,
+     "Findings that may be lost: the ring buffer or a map was full, or the kernel skipped a program.",
      [](const Snapshot& s, Samples& out) { out.Add(static_cast<double>(s.lost_events)); }},
+    {"podfence_nri_connected", MetricType::Gauge,
+     "1 while the container runtime asks this agent; absent outside mode manage.",
+     [](const Snapshot& s, Samples& out) {
+       if (s.nri) out.Add(s.nri->connected ? 1 : 0);
+     }},
+    {"podfence_nri_registrations_total", MetricType::Counter,
+     "How often the agent registered with the container runtime; absent outside mode manage.",
+     [](const Snapshot& s, Samples& out) {
+       if (s.nri) out.Add(static_cast<double>(s.nri->registrations));
+     }},
+    {"podfence_nri_handler_duration_seconds", MetricType::Histogram,
+     "How long answers to the container runtime took, by handler; it goes on without them after its timeout of 2 s.",
+     NriHandlers},
+    {"podfence_nri_handler_failures_total", MetricType::Counter,
+     "Answers to the container runtime that refused what it asked, by handler.", NriFailures},
+    {"podfence_pod_source_up", MetricType::Gauge, "1 while the source of pods answers; absent outside mode manage.",
+     [](const Snapshot& s, Samples& out) {
+       if (s.pod_source) out.Add(s.pod_source->up ? 1 : 0, {{"source", s.pod_source->kind}});
+     }},
+    {"podfence_pod_source_failures_total", MetricType::Counter,
+     "Requests to the source of pods that failed and watches that broke; absent outside mode manage.",
+     [](const Snapshot& s, Samples& out) {
+       if (s.pod_source) out.Add(static_cast<double>(s.pod_source->failures), {{"source", s.pod_source->kind}});
+     }},
     {"podfence_collector_up", MetricType::Gauge, "1 where the collector's last look worked.",
      [](const Snapshot& s, Samples& out) {
        PerCollector(s, out, [](const CollectorView& c) { return c.up ? 1 : 0; });

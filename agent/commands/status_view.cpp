@@ -284,14 +284,36 @@ std::string RenderUnknown(const Snapshot& now, const Terminal& terminal) {
   return table.Render(terminal);
 }
 
+std::string_view ProbeState(const ProbeView& probe) {
+  if (probe.running) return "up";
+  return probe.wanted ? "down" : "off";
+}
+
+namespace {
+
+Cell StateCell(const ProbeView& probe) {
+  const Colour colour = probe.wanted ? Colour::kYellow : Colour::kDim;
+  return {std::string(ProbeState(probe)), probe.running ? Colour::kGreen : colour};
+}
+
+}  // namespace
+
 std::string RenderProbes(const Snapshot& now, const Terminal& terminal) {
-  Table table({{"Probe"}, {"Runs"}, {"How"}, {"Time a run", kRight}});
+  Table table({{"Probe"}, {"State"}, {"How"}, {"Time a run", kRight}});
   for (const ProbeView& probe : now.probes) {
     const std::string cost =
         probe.runs == 0 ? "-" : Cat(Fixed(probe.run_seconds / static_cast<double>(probe.runs) * 1e9, 0), " ns");
-    Cell runs = probe.running ? Cell("yes", Colour::kGreen) : Cell("no", Colour::kYellow);
-    if (!probe.wanted) runs = Cell("off", Colour::kDim);
-    table.AddRow({probe.name, std::move(runs), probe.detail, cost});
+    table.AddRow(
+        {probe.name, StateCell(probe), probe.running ? Cat(probe.hook, ": ", probe.finds) : probe.reason, cost});
+  }
+  return table.Render(terminal);
+}
+
+std::string RenderProbeTable(const Snapshot& now, const Terminal& terminal) {
+  Table table({{"PROBE"}, {"HOOK"}, {"STATE"}, {"FINDS"}, {"REASON"}});
+  for (const ProbeView& probe : now.probes) {
+    const std::string instead = probe.fallback.empty() ? "" : Cat("; instead ", probe.fallback);
+    table.AddRow({probe.name, probe.hook, StateCell(probe), probe.finds, Cat(probe.reason, instead)});
   }
   return table.Render(terminal);
 }

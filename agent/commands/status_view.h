@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "agent/commands/table.h"
 #include "agent/server/snapshot.h"
@@ -24,6 +25,11 @@ std::string RenderFindings(const Snapshot& now, const Terminal& terminal);
 // What the last look could not say, as `podfence verify` does.
 std::string RenderUnknown(const Snapshot& now, const Terminal& terminal);
 std::string RenderProbes(const Snapshot& now, const Terminal& terminal);
+// `podfence status --probes`: each probe with its hook, its state, what it finds, why it does not run and what finds
+// the same instead.
+std::string RenderProbeTable(const Snapshot& now, const Terminal& terminal);
+// up, down (refused here), off (turned off, or not needed beside a better one).
+std::string_view ProbeState(const ProbeView& probe);
 // The three resource_manager_* counters.
 std::string RenderCounters(const Snapshot& now, const Terminal& terminal);
 

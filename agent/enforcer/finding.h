@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "agent/core/writer.h"
 
 namespace podfence {
 
@@ -34,7 +37,8 @@ struct Finding {
   std::string expected = {};
   std::string found = {};
   bool repaired = false;
-  std::string message = {};  // one sentence for a person, all of the above in it
+  std::optional<Writer> by = std::nullopt;  // drift: who wrote the file; none: not known
+  std::string message = {};                 // one sentence for a person, all of the above in it
   friend bool operator==(const Finding&, const Finding&) = default;
 };
 

@@ -113,8 +113,8 @@ absl::Status ApiWatch::Relist(PodSink& sink) {
     return list.status();
   }
   for (const absl::Status& status : list->unreadable) sink.Unreadable(status);
-  sink.Replace(std::move(list->pods));
   sink.Up();
+  sink.Replace(std::move(list->pods));
   version_ = list->resource_version;
   listed_ = true;
   return absl::OkStatus();
@@ -149,7 +149,7 @@ absl::Status ApiWatch::Watch(PodSink& sink) {
     return status.ok();
   };
   const auto on_too_long = [&] {
-    sink.Unreadable(absl::ResourceExhaustedError(Cat(Name(), ": an event of more than ", kLongestLine, " bytes")));
+    sink.Unreadable(absl::ResourceExhaustedError(Cat("an event of more than ", kLongestLine, " bytes")));
   };
   const absl::StatusOr<HttpReply> reply = client_.Stream(
       Cat("/api/v1/pods?fieldSelector=spec.nodeName%3D", EscapeUrl(node_name_),

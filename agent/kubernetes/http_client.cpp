@@ -221,16 +221,17 @@ absl::StatusOr<HttpReply> HttpClient::Stream(const std::string& target, absl::Du
 }
 
 absl::Status ApiError(std::string_view what, const HttpReply& reply) {
-  std::string message;
   const nlohmann::json status = nlohmann::json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
   if (status.is_object() && status.contains("message") && status["message"].is_string()) {
-    message = status["message"].get<std::string>();
-  } else {
-    message = reply.body;
+    return ApiError(what, reply.code, status["message"].get_ref<const std::string&>());
   }
+  return ApiError(what, reply.code, reply.body);
+}
+
+absl::Status ApiError(std::string_view what, int code, std::string_view message) {
   constexpr size_t kShown = 400;
-  const std::string text = Cat(what, ": ", reply.code, ": ", absl::Utf8SafeCEscape(message.substr(0, kShown)));
-  switch (reply.code) {
+  const std::string text = Cat(what, ": ", code, ": ", absl::Utf8SafeCEscape(ToAbsl(message.substr(0, kShown))));
+  switch (code) {
     case 401:
       return absl::UnauthenticatedError(
           Cat(text, "; the token of apiServerTokenFile is missing, expired, or not of this cluster"));

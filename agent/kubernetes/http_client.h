@@ -70,6 +70,7 @@ class HttpClient {
 // "CODE: MESSAGE", from the v1.Status that API servers answer with; NotFound, PermissionDenied, Aborted (409), … by the
 // code. what: what was tried, "list the pods of node n1 at https://…".
 absl::Status ApiError(std::string_view what, const HttpReply& reply);
+absl::Status ApiError(std::string_view what, int code, std::string_view message);
 
 // For a path segment or a query's value.
 std::string EscapeUrl(std::string_view text);

@@ -68,9 +68,7 @@ absl::StatusOr<WatchEvent> ParseWatchEvent(std::string_view line) {
   } else if (type == "ERROR") {
     read.type = WatchEvent::Type::kError;
     const json& code = At(object, "code");
-    read.error =
-        ApiError("watch the pods", HttpReply{.code = code.is_number_integer() ? code.get<int>() : 0,
-                                             .body = object.dump(-1, ' ', false, json::error_handler_t::replace)});
+    read.error = ApiError("watch the pods", code.is_number_integer() ? code.get<int>() : 0, Text(object, "message"));
   } else if (type == "DELETED") {
     read.type = WatchEvent::Type::kDeleted;
     read.api_uid = Text(At(object, "metadata"), "uid");

@@ -87,14 +87,16 @@ std::optional<EventBook::Step> EventBook::Next(const EventContent& event, absl::
     entries_.erase(order_.front());
     order_.pop_front();
   }
-  // As client-go names them: the object's name and a time, here with a number, since two may fall into one moment. An
-  // object's name has at most 253 characters.
+  // As client-go names them: the object's name and a time, here with a number, since two may fall into one moment. A
+  // name has at most 253 characters, and no part of it ends in '-'.
   constexpr size_t kLongestPodName = 200;
-  const EventCount count{.name = absl::StrFormat("%s.%x-%x", event.pod.name.substr(0, kLongestPodName),
-                                                 static_cast<uint64_t>(absl::ToUnixNanos(now)), ++made_),
-                         .count = 1,
-                         .first = now,
-                         .last = now};
+  std::string name = event.pod.name.substr(0, kLongestPodName);
+  while (!name.empty() && (name.back() == '-' || name.back() == '.')) name.pop_back();
+  const EventCount count{
+      .name = absl::StrFormat("%s.%x-%x", name, static_cast<uint64_t>(absl::ToUnixNanos(now)), ++made_),
+      .count = 1,
+      .first = now,
+      .last = now};
   entries_[key] = Entry{.count = count, .sent = now};
   order_.push_back(key);
   return Step{.make = true, .count = count};

@@ -36,6 +36,7 @@ struct EventCount {
   int64_t count = 1;
   absl::Time first;
   absl::Time last;
+  friend bool operator==(const EventCount&, const EventCount&) = default;
 };
 
 // What is left of a text that may have so many bytes: cut between characters, the cut marked by "…".
@@ -62,6 +63,7 @@ class EventBook {
   struct Step {
     bool make = false;  // else counted up
     EventCount count;
+    friend bool operator==(const Step&, const Step&) = default;
   };
   // What is to be sent; nothing while it is quiet.
   std::optional<Step> Next(const EventContent& event, absl::Time now);

@@ -14,9 +14,7 @@ absl::Duration BackOff::Next() {
 
 bool Pause::Wait(absl::Duration time) {
   std::unique_lock lock(mutex_);
-  // Not on the steady clock, which libstdc++ waits on through a call that ThreadSanitizer does not know: a jump of the
-  // system's clock makes one wait shorter or longer.
-  changed_.wait_until(lock, absl::ToChronoTime(absl::Now() + time), [&] { return poked_ || stopped_; });
+  changed_.wait_for(lock, absl::ToChronoNanoseconds(time), [&] { return poked_ || stopped_; });
   poked_ = false;
   return !stopped_;
 }

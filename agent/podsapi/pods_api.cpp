@@ -137,9 +137,9 @@ absl::Status PodsApiFeed::Follow(grpc::ClientReader<v1alpha1::WatchPodsEvent>& e
     switch (event.type()) {
       case v1alpha1::INITIAL_SYNC_COMPLETE: {
         if (!all) break;
-        sink.Replace(*std::exchange(all, std::nullopt));
         if (std::exchange(watched_, true)) sink.Reconnected();
         sink.Up();
+        sink.Replace(*std::exchange(all, std::nullopt));
         const std::lock_guard lock(mutex_);
         synced_ = absl::Now();
         break;

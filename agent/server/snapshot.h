@@ -80,10 +80,13 @@ struct RejectedView {
 struct ProbeView {
   std::string name;  // sched_switch, affinity, …
   bool running = false;
-  std::string detail;  // how it is attached, or what the kernel said against it, or what turns it on
-  uint64_t runs = 0;   // BPF run count and time; 0 where the kernel does not count (bpf_stats_enabled)
+  std::string hook = {};      // where in the kernel
+  std::string finds = {};     // what it finds, for a person
+  std::string reason = {};    // why not: the kernel's words, or what turns it on; empty where it runs
+  std::string fallback = {};  // what finds the same instead, and what that lacks; empty: nothing
+  uint64_t runs = 0;          // BPF run count and time; 0 where the kernel does not count (bpf_stats_enabled)
   double run_seconds = 0;
-  bool wanted = true;  // false: off by configuration
+  bool wanted = true;  // false: off by configuration, or not needed beside a better one
 };
 
 // Who did it: of an intrusion the intruder, of an escape the task that escaped. Names are what the kernel had, any
@@ -166,9 +169,8 @@ struct NriHandlerView {
   std::string method;  // CreateContainer, …
   uint64_t calls = 0;
   uint64_t failures = 0;  // answered with an error
-  double seconds = 0;
   double longest_seconds = 0;
-  std::vector<uint64_t> log2_us;  // bucket i: below 2^i us; the last: the rest
+  Histogram seconds;
 };
 
 // How things stand with the container runtime (mode manage).
@@ -211,7 +213,7 @@ struct Snapshot {
   std::map<std::string, uint64_t> finding_totals;  // by kind, since the agent's start
   VerificationView verification;
   CounterGrowth counters;    // summed since the agent's start
-  uint64_t lost_events = 0;  // findings that the ring buffer had no room for
+  uint64_t lost_events = 0;  // findings that may be lost: no room, or a skipped program
   uint64_t drift_repairs = 0;
   Histogram repair_seconds;  // of each of these, from when the write was seen to the repair read back
   uint64_t invariant_violations = 0;

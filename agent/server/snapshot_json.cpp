@@ -102,7 +102,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ContainerView, name, kind, phase, message, re
                                    escaped_seconds, irq_seconds, softirq_seconds, run_queue)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PodView, uid, containers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RejectedView, pod, source, reason, message)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeView, name, running, detail, runs, run_seconds, wanted)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeView, name, running, hook, finds, reason, fallback, runs, run_seconds, wanted)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FindingActor, pid, comm, cgroup)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerificationView::Reason, what, reason)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VerificationView, state, reasons)

@@ -27,8 +27,11 @@ std::shared_ptr<BandwidthWatch::Watched> BandwidthWatch::Open(const Cgroup& pare
 }
 
 BandwidthWatch::BandwidthWatch(const Cgroup& root, std::vector<ExpectedFence>& fences, const BandwidthWatch& before)
-    : quotas_(before.quotas_), mismatches_(before.mismatches_) {
+    : mismatches_(before.mismatches_) {
   for (ExpectedFence& fence : fences) {
+    for (const auto& told : before.quotas_) {
+      if (std::get<0>(told) == fence.cgroup) quotas_.insert(told);
+    }
     std::vector<std::shared_ptr<Watched>> chain;
     std::string path;
     const Cgroup* parent = &root;
@@ -132,6 +135,12 @@ std::vector<Bandwidth> BandwidthWatch::Chain(size_t fence) const {
     if (!watched->gone && watched->last.has_value()) chain.push_back(*watched->last);
   }
   return chain;
+}
+
+std::set<uint64_t> BandwidthWatch::CgroupIds() const {
+  std::set<uint64_t> ids;
+  for (const auto& [path, watched] : cgroups_) ids.insert(watched->cgroup.id());
+  return ids;
 }
 
 bool BandwidthWatch::Gone(size_t fence) const { return chains_[fence].empty() || chains_[fence].front()->gone; }

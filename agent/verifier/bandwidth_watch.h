@@ -33,6 +33,8 @@ class BandwidthWatch {
   // Of the fence at this index, as last read: its own cgroup first.
   std::vector<Bandwidth> Chain(size_t fence) const;
   bool Gone(size_t fence) const;
+  // Of the fences' cgroups and all above them.
+  std::set<uint64_t> CgroupIds() const;
   uint64_t mismatches() const { return mismatches_; }
 
  private:

@@ -34,7 +34,8 @@ std::string Intruder(const podfence_event& event, const std::map<uint32_t, Expec
 
 }  // namespace
 
-KernelFinding ToFinding(const podfence_event& event, const std::map<uint32_t, ExpectedFence>& fences) {
+KernelFinding ToFinding(const podfence_event& event, const std::map<uint32_t, ExpectedFence>& fences,
+                        const std::string& destination) {
   auto it = fences.find(event.slot);
   const ExpectedFence fence = it != fences.end() ? it->second : ExpectedFence{};
   KernelFinding finding;
@@ -58,14 +59,22 @@ KernelFinding ToFinding(const podfence_event& event, const std::map<uint32_t, Ex
     finding.cpu = static_cast<int>(event.cpu);
     finding.message = Cat(task, " of ", Name(fence), " ran ", Duration(event.duration_ns), " on CPU ", event.cpu,
                           ", outside its CPUs ", set);
+  } else if (event.kind == PODFENCE_EVENT_MOVED) {
+    finding.kind = KernelFindingKind::kEscape;
+    finding.by_pid = static_cast<int>(event.by_tgid);
+    finding.by_comm = Comm(event.by_comm);
+    const std::string where = destination.empty() ? Cat("cgroup id ", event.cgroup_id) : Cat("/", destination);
+    const std::string by = event.by_tgid == 0 ? "" : Cat(" by ", finding.by_comm, " (pid ", event.by_tgid, ")");
+    finding.message = Cat(task, " was moved out of the cgroup of ", Name(fence), " to ", where, by);
   } else {
     finding.kind = KernelFindingKind::kDrift;
     finding.by_pid = static_cast<int>(event.by_tgid);
     finding.by_comm = Comm(event.by_comm);
-    finding.message = event.by_tgid == 0
-                          ? Cat("the affinity of ", task, " of ", Name(fence), " names CPUs beyond its ", set)
-                          : Cat(finding.by_comm, " (pid ", event.by_tgid, ") set the affinity of ", task, " of ",
-                                Name(fence), " to CPUs beyond its ", set);
+    finding.message =
+        event.by_tgid == 0
+            ? Cat("the affinity of ", task, " of ", Name(fence), " names CPUs beyond its ", set)
+            : Cat(finding.by_comm, " (pid ", event.by_tgid, ") set the affinity of ", task, " of ", Name(fence),
+                  event.kind == PODFENCE_EVENT_NARROWED ? " to less than its " : " to CPUs beyond its ", set);
   }
   return finding;
 }

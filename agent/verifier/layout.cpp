@@ -84,6 +84,17 @@ constexpr Member kMembers[] = {
     MEMBER(podfence_event, by_tgid),
     MEMBER(podfence_event, comm),
     MEMBER(podfence_event, by_comm),
+    MEMBER(podfence_losses, events),
+    MEMBER(podfence_losses, helpers),
+    MEMBER(podfence_file, cgroup_id),
+    MEMBER(podfence_file, name),
+    MEMBER(podfence_writer, at_ns),
+    MEMBER(podfence_writer, cgroup_id),
+    MEMBER(podfence_writer, tgid),
+    MEMBER(podfence_writer, padding),
+    MEMBER(podfence_writer, comm),
+    MEMBER(podfence_member, fence_id),
+    MEMBER(podfence_member, start_ns),
     MEMBER(podfence_bandwidth, cgroup_id),
     MEMBER(podfence_bandwidth, quota_ns),
     MEMBER(podfence_bandwidth, period_ns),
@@ -129,6 +140,14 @@ absl::StatusOr<int> CheckLayout(const btf* object_types) {
     if (id < 0) continue;
     if (absl::Status status = CheckMember(object_types, id, member); !status.ok()) return status;
     ++members[member.type];
+  }
+  for (uint32_t id = 1; id < btf__type_cnt(object_types); ++id) {
+    const btf_type* type = btf__type_by_id(object_types, id);
+    const std::string_view name = btf__name_by_offset(object_types, type->name_off);
+    if (btf_is_struct(type) && name.starts_with("podfence_") && !members.contains(name)) {
+      return absl::FailedPreconditionError(
+          Cat("layout of struct ", name, ": the agent does not compare it; add its members to layout.cpp"));
+    }
   }
   for (const auto& [name, count] : members) {
     const int32_t id = btf__find_by_name_kind(object_types, std::string(name).c_str(), BTF_KIND_STRUCT);

@@ -21,10 +21,11 @@ std::string_view KernelFindingKindName(KernelFindingKind kind);  // intrusion, e
 
 // Something that must not happen and did.
 //  intrusion  a foreign task ran on an exclusive CPU (never for bound kernel threads: nobody can act on those)
-//  escape     a fenced task ran outside its set
+//  escape     a fenced task ran outside its set, or was moved out of its fence's cgroup
 //  throttling the quota of an exclusive container's cgroup, or of one above it, stopped it
-//  drift      someone outside a fence changed the affinity of a task in it to CPUs beyond its set, a task's mask was
-//             found to be so, or a quota appeared on an exclusive container's cgroup or above it
+//  drift      someone outside a fence changed the affinity of a task in it to CPUs beyond its set or to less than its
+//             set, a task's mask was found beyond it, or a quota appeared on an exclusive container's cgroup or above
+//             it
 struct KernelFinding {
   KernelFindingKind kind = KernelFindingKind::kIntrusion;
   std::string message = {};    // one sentence with all facts, ready for a person
@@ -32,13 +33,13 @@ struct KernelFinding {
   std::string container = {};  // and container
   std::string cgroup = {};     // throttling, drift of a quota: the cgroup at fault; else the cgroup of the fence
   ForeignClass foreign = ForeignClass::kHost;  // intrusion: what the intruder is
-  int cpu = -1;                                // intrusion, escape
+  int cpu = -1;                                // intrusion, escape; -1: of a task that was moved
   int pid = 0;                                 // intrusion, escape: the task; drift: the task whose mask changed
   std::string comm = {};
-  int by_pid = 0;  // drift of an affinity: who changed it; 0: not known
+  int by_pid = 0;  // drift of an affinity, a task moved: who did it; 0: not known
   std::string by_comm = {};
   std::string seen = {};     // drift of a quota: cpu.max as it stands
-  uint64_t cgroup_id = 0;    // the task's own cgroup
+  uint64_t cgroup_id = 0;    // the task's own cgroup; moved: the one it came to
   uint64_t duration_ns = 0;  // intrusion, escape: CPU time of that run; throttling: growth since the reading before
 };
 
@@ -98,6 +99,8 @@ struct Observation {
   std::array<uint64_t, kKernelFindingKinds> findings{};  // [KernelFindingKind], counted when found
   uint64_t lost_findings = 0;                            // the ring buffer was full
   uint64_t suppressed_findings = 0;                      // held back: a CPU tells of 16 in a second
+  uint64_t failed_helpers = 0;                           // a BPF map was full, or memory could not be read
+  uint64_t missed_runs = 0;                              // of programs other than sched_switch, that the kernel skipped
   uint64_t miscounted_switches = 0;                      // runs whose start the program did not see, not accounted
   uint64_t bandwidth_mismatches = 0;  // cpu.stat and the kernel's cfs_bandwidth disagreed (only where both are read)
   uint64_t generation = 0;            // how often expectations were switched
@@ -110,10 +113,12 @@ struct Probe {
   std::string what;  // what it finds, for `podfence status`
   bool attached = false;
   std::string reason = {};  // why not: the kernel's words, or what turns it on; empty when attached
-  uint64_t run_count = 0;   // 0 unless kernel.bpf_stats_enabled
+  // What finds the same where it is not attached, and what is lacking then; empty: nothing does.
+  std::string fallback = {};
+  uint64_t run_count = 0;  // 0 unless kernel.bpf_stats_enabled
   uint64_t run_time_ns = 0;
   uint64_t missed_runs = 0;
-  bool wanted = true;  // false: off by the options, and so not tried
+  bool wanted = true;  // false: off by the options, or not needed beside a better one, and so not tried
 };
 struct ProbeReport {
   std::vector<Probe> probes;

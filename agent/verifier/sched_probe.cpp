@@ -27,13 +27,14 @@ absl::Status WriteArray(const bpf_map* map, uint32_t first, const std::vector<Va
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SchedProbe>> SchedProbe::Start(const TableSizes& sizes, bool measure_wait) {
+absl::StatusOr<std::unique_ptr<SchedProbe>> SchedProbe::Start(const TableSizes& sizes, bool measure_wait,
+                                                              uint32_t ring_bytes) {
   std::unique_ptr<SchedProbe> probe(new SchedProbe(sizes));
-  if (absl::Status status = probe->Load(measure_wait); !status.ok()) return status;
+  if (absl::Status status = probe->Load(measure_wait, ring_bytes); !status.ok()) return status;
   return probe;
 }
 
-absl::Status SchedProbe::Load(bool measure_wait) {
+absl::Status SchedProbe::Load(bool measure_wait, uint32_t ring_bytes) {
   const LibbpfLog log;
   object_.reset(podfence_sched__open());
   if (object_ == nullptr) return log.Error("open BPF object sched", errno);
@@ -51,6 +52,7 @@ absl::Status SchedProbe::Load(bool measure_wait) {
   bpf_map__set_max_entries(maps.cpus, sizes_.cpus);
   bpf_map__set_max_entries(maps.verdicts, sizes_.cpus * PODFENCE_CACHE_WAYS);
   bpf_map__set_max_entries(maps.counters, sizes_.slots());
+  bpf_map__set_max_entries(maps.events, ring_bytes);
 
   if (const int error = podfence_sched__load(object_.get()); error != 0) {
     return log.Error(Cat("load BPF program ", kProgram), error);
@@ -145,9 +147,12 @@ absl::StatusOr<SchedProbe::Losses> SchedProbe::ReadLosses() const {
     losses.suppressed += run.suppressed_events;
     losses.miscounted += run.miscounted_runs;
   }
-  absl::StatusOr<std::vector<uint64_t>> drift = ReadPerCpu<uint64_t>(object_->maps.lost_drift, 0);
-  if (!drift.ok()) return drift.status();
-  losses.lost += std::accumulate(drift->begin(), drift->end(), uint64_t{0});
+  absl::StatusOr<std::vector<podfence_losses>> others = ReadPerCpu<podfence_losses>(object_->maps.losses, 0);
+  if (!others.ok()) return others.status();
+  for (const podfence_losses& each : *others) {
+    losses.lost += each.events;
+    losses.failed_helpers += each.helpers;
+  }
   return losses;
 }
 
@@ -169,7 +174,7 @@ void SchedProbe::ReadStatistics(Probe& probe) const { ReadProgramStatistics(obje
 absl::Status SchedProbe::ShareTables(bpf_object* object) const {
   const auto& maps = object_->maps;
   for (const bpf_map* shared :
-       {maps.generation, maps.owners, maps.fences, maps.masks, maps.cgroups, maps.events, maps.lost_drift}) {
+       {maps.generation, maps.owners, maps.fences, maps.masks, maps.cgroups, maps.events, maps.losses}) {
     bpf_map* map = bpf_object__find_map_by_name(object, bpf_map__name(shared));
     if (map == nullptr) continue;  // the other object does not use this table
     if (const int error = bpf_map__reuse_fd(map, bpf_map__fd(shared)); error != 0) {

@@ -23,7 +23,9 @@ namespace podfence {
 class SchedProbe {
  public:
   // Errors carry the kernel's words.
-  static absl::StatusOr<std::unique_ptr<SchedProbe>> Start(const TableSizes& sizes, bool measure_wait);
+  // ring_bytes: room for findings; a power of two, and at least a page.
+  static absl::StatusOr<std::unique_ptr<SchedProbe>> Start(const TableSizes& sizes, bool measure_wait,
+                                                           uint32_t ring_bytes);
 
   // Fills the half of the tables not in use and makes it the one in use. After an error the old half is in use,
   // untouched.
@@ -42,6 +44,7 @@ class SchedProbe {
     uint64_t lost = 0;
     uint64_t suppressed = 0;
     uint64_t miscounted = 0;
+    uint64_t failed_helpers = 0;
   };
   absl::StatusOr<Losses> ReadLosses() const;
 
@@ -56,7 +59,7 @@ class SchedProbe {
 
  private:
   explicit SchedProbe(const TableSizes& sizes) : sizes_(sizes) {}
-  absl::Status Load(bool measure_wait);
+  absl::Status Load(bool measure_wait, uint32_t ring_bytes);
   absl::Status SettleCpu(uint32_t cpu) const;
   absl::Status FillHalf(uint64_t half, const TableImage& image);
   static int OnEvent(void* self, void* data, size_t size);

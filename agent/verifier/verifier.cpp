@@ -11,15 +11,19 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "agent/cgroup/cgroup.h"
 #include "agent/core/text.h"
 #include "agent/verifier/bandwidth_probe.h"
 #include "agent/verifier/bandwidth_watch.h"
+#include "agent/verifier/cgroup_path.h"
 #include "agent/verifier/drift_probe.h"
 #include "agent/verifier/findings.h"
 #include "agent/verifier/interrupt_probe.h"
+#include "agent/verifier/move_probe.h"
 #include "agent/verifier/sched_probe.h"
 #include "agent/verifier/tables.h"
+#include "agent/verifier/write_probe.h"
 
 namespace podfence {
 namespace {
@@ -45,6 +49,14 @@ uint64_t MonotonicNs() {
   return static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
+absl::Status NoTables() { return absl::UnavailableError("needs the tables of sched_switch, which does not run"); }
+
+// Whether a list of words, as cgroup.controllers, has one.
+bool Contains(std::string_view words, std::string_view word) {
+  const std::vector<absl::string_view> all = absl::StrSplit(ToAbsl(words), absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  return std::ranges::find(all, ToAbsl(word)) != all.end();
+}
+
 // One probe as it was tried: what is told of it, and where its statistics come from.
 struct Tried {
   Probe probe;
@@ -61,15 +73,24 @@ class KernelVerifier final : public Verifier {
   absl::Status Sweep() override;
   std::vector<KernelFinding> Poll() override;
   int fd() const override { return sched_ != nullptr ? sched_->ring_fd() : -1; }
+  std::optional<Writer> WhoWrote(uint64_t cgroup_id, std::string_view file) const override;
+  void ForgetWriter(uint64_t cgroup_id, std::string_view file) override;
   ProbeReport Probes() const override;
 
  private:
   template <typename T>
   std::unique_ptr<T> Try(Probe probe, absl::StatusOr<std::unique_ptr<T>> started);
+  void TryAffinities();
+  void TryMoves();
+  void TryFile(Probe probe, std::string_view controller);
+  void SetFallbacks();
+  const Probe* Running(std::string_view name) const;
+  uint64_t MissedRuns() const;
   bool Stands(const std::vector<ExpectedFence>& fences) const;
   absl::Status SwitchTables(const std::vector<ExpectedFence>& fences);
   absl::Status AddKernelCounters(Observation& observation);
   absl::Status AddInterrupts(Observation& observation);
+  KernelFinding Named(const podfence_event& event) const;
   void Queue(KernelFinding finding);
 
   Cgroup root_;
@@ -78,6 +99,8 @@ class KernelVerifier final : public Verifier {
   std::unique_ptr<DriftProbe> request_;
   std::unique_ptr<DriftProbe> change_;
   std::unique_ptr<DriftProbe> sweep_;
+  std::unique_ptr<MoveProbe> moves_;
+  std::unique_ptr<WriteProbe> writes_;
   std::unique_ptr<BandwidthProbe> bandwidth_;
   std::unique_ptr<InterruptProbe> interrupts_;
   std::vector<Tried> tried_;
@@ -116,15 +139,41 @@ void KernelVerifier::StartProbes(const VerifierOptions& options) {
   sched_ = Try({.name = "sched_switch",
                 .hook = "tp_btf/sched_switch",
                 .what = "foreign time on exclusive CPUs, escapes, CPU time and waits of fenced containers"},
-               SchedProbe::Start(sizes_, options.measure_wait));
-  const auto no_tables = absl::UnavailableError("needs the tables of sched_switch, which does not run");
+               SchedProbe::Start(sizes_, options.measure_wait, options.ring_bytes));
+  TryAffinities();
+  TryMoves();
+  writes_ = Try({.name = "cgroup_write",
+                 .hook = "fentry/cgroup_file_write",
+                 .what = "who wrote the control files of fences and of the cgroups above them"},
+                sched_ != nullptr ? WriteProbe::Start(*sched_, sizes_) : NoTables());
+  bandwidth_ = Try({.name = "bandwidth",
+                    .hook = "iter/cgroup",
+                    .what = "the scheduler's throttling accounts, compared with cpu.stat"},
+                   BandwidthProbe::Start(root_));
+  TryFile({.name = "cpu_stat", .hook = "cpu.stat", .what = "throttling at fences and above them"}, "cpu");
+  TryFile({.name = "numa_stat", .hook = "memory.numa_stat", .what = "memory on other NUMA nodes than decided"},
+          "memory");
+  const auto interrupts = [&]() -> absl::StatusOr<std::unique_ptr<InterruptProbe>> {
+    if (!options.measure_interrupts) return absl::CancelledError("off: measureInterrupts");
+    if (sched_ == nullptr) return NoTables();
+    return InterruptProbe::Start(*sched_, sizes_);
+  };
+  interrupts_ = Try({.name = "interrupts",
+                     .hook = "raw_tp/irq_handler_*, softirq_*",
+                     .what = "time of hard and soft interrupts on exclusive CPUs",
+                     .wanted = options.measure_interrupts},
+                    interrupts());
+  SetFallbacks();
+}
+
+void KernelVerifier::TryAffinities() {
   const auto drift = [&](std::string_view name) -> absl::StatusOr<std::unique_ptr<DriftProbe>> {
-    if (sched_ == nullptr) return no_tables;
+    if (sched_ == nullptr) return NoTables();
     return DriftProbe::Start(name, *sched_, sizes_);
   };
   request_ = Try({.name = "affinity_request",
                   .hook = "fentry/__sched_setaffinity",
-                  .what = "who asks to widen a fenced task's affinity from outside"},
+                  .what = "who asks from outside to widen or narrow a fenced task's affinity"},
                  drift("affinity_request"));
   change_ = Try({.name = "affinity_change",
                  .hook = "fentry/set_cpus_allowed_ptr",
@@ -134,20 +183,80 @@ void KernelVerifier::StartProbes(const VerifierOptions& options) {
                 .hook = "iter/task",
                 .what = "affinities beyond a fence, whoever made them, at each sweep"},
                drift("affinity_sweep"));
-  bandwidth_ = Try({.name = "bandwidth",
-                    .hook = "iter/cgroup",
-                    .what = "the scheduler's throttling accounts, compared with cpu.stat"},
-                   BandwidthProbe::Start(root_));
-  const auto interrupts = [&]() -> absl::StatusOr<std::unique_ptr<InterruptProbe>> {
-    if (!options.measure_interrupts) return absl::CancelledError("off: measureInterrupts");
-    if (sched_ == nullptr) return no_tables;
-    return InterruptProbe::Start(*sched_, sizes_);
+}
+
+// One of these is enough: those behind the first that runs are not tried.
+void KernelVerifier::TryMoves() {
+  struct Way {
+    MoveMeans means;
+    const char* name;
+    const char* hook;
+    const char* what;
   };
-  interrupts_ = Try({.name = "interrupts",
-                     .hook = "raw_tp/irq_handler_*, softirq_*",
-                     .what = "time of hard and soft interrupts on exclusive CPUs",
-                     .wanted = options.measure_interrupts},
-                    interrupts());
+  constexpr Way kWays[] = {
+      {MoveMeans::kCall, "cgroup_move", "fentry, fexit/cgroup_attach_task", "tasks moved out of their fence, by whom"},
+      {MoveMeans::kTracepoint, "cgroup_move_trace", "tp_btf/cgroup_attach_task, iter/task",
+       "the same, of processes that lived at the sweep before"},
+      {MoveMeans::kSweep, "cgroup_move_sweep", "iter/task", "the same at the next sweep, not by whom"},
+  };
+  std::string running;
+  for (const Way& way : kWays) {
+    Probe probe{.name = way.name, .hook = way.hook, .what = way.what, .wanted = running.empty()};
+    absl::StatusOr<std::unique_ptr<MoveProbe>> started = NoTables();
+    if (!running.empty()) {
+      started = absl::CancelledError(Cat("not needed: ", running, " runs"));
+    } else if (sched_ != nullptr) {
+      started = MoveProbe::Start(way.means, *sched_, sizes_);
+    }
+    if (started.ok()) running = way.name;
+    std::unique_ptr<MoveProbe> probe_of = Try(std::move(probe), std::move(started));
+    if (probe_of != nullptr) moves_ = std::move(probe_of);
+  }
+}
+
+// What is no program but a file that is there with its controller.
+void KernelVerifier::TryFile(Probe probe, std::string_view controller) {
+  const absl::StatusOr<std::string> controllers = root_.Read("cgroup.controllers");
+  if (!controllers.ok()) {
+    probe.reason = std::string(controllers.status().message());
+  } else if (probe.attached = Contains(*controllers, controller); !probe.attached) {
+    probe.reason = Cat("cgroup v2 has no ", controller, " controller here (cgroup.controllers of ", root_.path(),
+                       "): it is a v1 hierarchy's, or switched off");
+  }
+  tried_.push_back({.probe = std::move(probe), .statistics = {}});
+}
+
+const Probe* KernelVerifier::Running(std::string_view name) const {
+  for (const Tried& tried : tried_) {
+    if (tried.probe.name == name && tried.probe.attached) return &tried.probe;
+  }
+  return nullptr;
+}
+
+void KernelVerifier::SetFallbacks() {
+  struct Step {
+    const char* probe;
+    const char* fallback;  // a probe; empty: none is needed for the finding itself
+    const char* lacking;
+  };
+  constexpr Step kSteps[] = {
+      {"affinity_request", "affinity_sweep", "what stands at a sweep, not who did it, and nothing narrowed"},
+      {"affinity_change", "affinity_sweep", "what stands at a sweep, not who did it"},
+      {"cgroup_move", "cgroup_move_trace", "processes that lived at the sweep before"},
+      {"cgroup_move", "cgroup_move_sweep", "at the next sweep, and not who did it"},
+      {"cgroup_move_trace", "cgroup_move_sweep", "at the next sweep, and not who did it"},
+      {"cgroup_write", "", "drift is found all the same, without who wrote"},
+      {"bandwidth", "cpu_stat", "throttling as cpu.stat tells it, not held against the scheduler"},
+  };
+  for (const Step& step : kSteps) {
+    for (Tried& tried : tried_) {
+      Probe& probe = tried.probe;
+      if (probe.name != step.probe || probe.attached || !probe.fallback.empty()) continue;
+      const std::string fallback = step.fallback;
+      if (fallback.empty()) probe.fallback = step.lacking;
+      if (Running(fallback) != nullptr) probe.fallback = Cat(fallback, ": ", step.lacking);
+    }
+  }
 }
 
 absl::Status KernelVerifier::SwitchTables(const std::vector<ExpectedFence>& fences) {
@@ -202,6 +311,7 @@ absl::Status KernelVerifier::Expect(const Expectations& expectations) {
     if (fence.kind == FenceKind::kExclusive) exclusive_ |= fence.cpus;
   }
   watch_ = std::move(watch);
+  if (writes_ != nullptr) status.Update(writes_->Watch(watch_.CgroupIds()));
   in_force_ = status.ok();
   ++switched_;
   return status;
@@ -237,6 +347,8 @@ absl::Status KernelVerifier::AddKernelCounters(Observation& observation) {
   if (!losses.ok()) return losses.status();
   observation.lost_findings += losses->lost;
   observation.suppressed_findings = losses->suppressed;
+  observation.failed_helpers = losses->failed_helpers;
+  observation.missed_runs = MissedRuns();
   observation.miscounted_switches = losses->miscounted;
   return absl::OkStatus();
 }
@@ -294,7 +406,16 @@ absl::Status KernelVerifier::Sweep() {
   for (const podfence_event& record : *records) {
     if (swept_.emplace(record.slot, record.tid).second) Queue(ToFinding(record, names_));
   }
+  if (moves_ == nullptr) return absl::OkStatus();
+  absl::StatusOr<std::vector<podfence_event>> moved = moves_->Sweep();
+  if (!moved.ok()) return moved.status();
+  for (const podfence_event& record : *moved) Queue(Named(record));
   return absl::OkStatus();
+}
+
+KernelFinding KernelVerifier::Named(const podfence_event& event) const {
+  const bool moved = event.kind == PODFENCE_EVENT_MOVED;
+  return ToFinding(event, names_, moved ? CgroupPath(root_, event.cgroup_id) : "");
 }
 
 void KernelVerifier::Queue(KernelFinding finding) {
@@ -308,9 +429,31 @@ void KernelVerifier::Queue(KernelFinding finding) {
 
 std::vector<KernelFinding> KernelVerifier::Poll() {
   if (sched_ != nullptr) {
-    sched_->Drain([this](const podfence_event& event) { Queue(ToFinding(event, names_)); });
+    sched_->Drain([this](const podfence_event& event) { Queue(Named(event)); });
   }
   return std::exchange(queue_, {});
+}
+
+std::optional<Writer> KernelVerifier::WhoWrote(uint64_t cgroup_id, std::string_view file) const {
+  if (writes_ == nullptr) return std::nullopt;
+  return writes_->Who(cgroup_id, file).value_or(std::nullopt);
+}
+
+void KernelVerifier::ForgetWriter(uint64_t cgroup_id, std::string_view file) {
+  if (writes_ != nullptr) writes_->Forget(cgroup_id, file);
+}
+
+// Of the programs that find: a run that the kernel skipped, since the same program was in progress on its CPU, may have
+// had something to tell. The scheduler's counts its own, and interrupts are measured only.
+uint64_t KernelVerifier::MissedRuns() const {
+  uint64_t missed = 0;
+  for (const Tried& tried : tried_) {
+    if (!tried.statistics || tried.probe.name == "sched_switch" || tried.probe.name == "interrupts") continue;
+    Probe filled = tried.probe;
+    tried.statistics(filled);
+    missed += filled.missed_runs;
+  }
+  return missed;
 }
 
 ProbeReport KernelVerifier::Probes() const {

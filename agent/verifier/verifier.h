@@ -1,11 +1,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/core/writer.h"
 #include "agent/verifier/expectations.h"
 #include "agent/verifier/observation.h"
 
@@ -20,6 +23,7 @@ struct VerifierOptions {
   uint32_t max_fences = 1024;                  // fences at one moment; kernel memory is 280 bytes a CPU for each
   bool measure_wait = true;                    // fill FenceObservation::wait
   bool measure_interrupts = false;             // fill Observation::interrupts; 16 bytes a CPU more for each fence
+  uint32_t ring_bytes = 65536;                 // room for findings until Poll takes them; a power of two of pages
 };
 
 // Belongs to one thread, the agent's loop.
@@ -40,8 +44,9 @@ class Verifier {
   // All counters now. Also compares with the call before and queues throttling and quota findings.
   virtual absl::StatusOr<Observation> Read() = 0;
 
-  // Looks at the affinity of every task of every fence, and queues what is beyond its set as drift. O(tasks of the
-  // node) in the kernel; meant for every few seconds. Unavailable with the reason where its probe does not run here.
+  // Looks at every task of every fence, and queues affinities beyond its set as drift and, where moves are not seen as
+  // they happen, processes that left their fence as escapes. O(tasks of the node) in the kernel; meant for every few
+  // seconds. Unavailable with the reason where its probe does not run here.
   virtual absl::Status Sweep() = 0;
 
   // Takes what was found since the last call; also what Read and Sweep queued, of which fd() does not tell.
@@ -49,6 +54,13 @@ class Verifier {
 
   // Becomes readable (EPOLLIN) when Poll has something from the kernel; -1 where no probe can find anything.
   virtual int fd() const = 0;
+
+  // The last process, other than this one, that wrote a control file of an expected fence's cgroup or of one above it,
+  // since that is expected or since ForgetWriter: who made a drift. None: nobody, or Probes() says why that is not
+  // known.
+  virtual std::optional<Writer> WhoWrote(uint64_t cgroup_id, std::string_view file) const = 0;
+  // The write is undone and told of: it is not named for what comes after it.
+  virtual void ForgetWriter(uint64_t cgroup_id, std::string_view file) = 0;
 
   virtual ProbeReport Probes() const = 0;
 };

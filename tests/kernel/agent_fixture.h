@@ -52,6 +52,7 @@ class AgentTest : public ::testing::Test {
   std::pair<int, std::string> Verify(const std::vector<std::string>& flags);
   // Ends the agent with the signal and waits for it; the exit code, or minus the signal that ended it.
   int EndAgent(int signal);
+  pid_t AgentPid() const { return agent_; }
   // Stops the agent, so that it sees nothing of what happens meanwhile, and lets it go on.
   void PauseAgent() { kill(agent_, SIGSTOP); }
   void ResumeAgent() { kill(agent_, SIGCONT); }

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -124,8 +125,10 @@ class InterruptTest : public testing::Test {
 
   void SetUp() override {
     ASSERT_NE(verifier_, nullptr);
-    const Probe probe = verifier_->Probes().probes.back();
-    ASSERT_EQ(probe.name, "interrupts");
+    const std::vector<Probe> probes = verifier_->Probes().probes;
+    const auto found = std::ranges::find(probes, "interrupts", &Probe::name);
+    ASSERT_NE(found, probes.end());
+    const Probe& probe = *found;
     ASSERT_TRUE(probe.attached) << probe.reason;
     ASSERT_TRUE(verifier_->Expect({{Owner("owner", {kBusy, kIdle})}}).ok());
   }

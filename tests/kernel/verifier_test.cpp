@@ -3,10 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <sched.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -110,6 +114,21 @@ class VerifierTest : public testing::Test {
     WriteFile(Path(cgroup) + "/cgroup.procs", std::to_string(pid));
     kill(pid, SIGCONT);
     children_.push_back(pid);
+    return pid;
+  }
+
+  // The same, but it does its work there and ends.
+  pid_t RunIn(const std::string& cgroup, const std::function<void()>& work) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      raise(SIGSTOP);
+      work();
+      _exit(0);
+    }
+    waitpid(pid, nullptr, WUNTRACED);
+    WriteFile(Path(cgroup) + "/cgroup.procs", std::to_string(pid));
+    kill(pid, SIGCONT);
+    waitpid(pid, nullptr, 0);
     return pid;
   }
 
@@ -248,8 +267,93 @@ TEST_F(VerifierTest, AnAffinityWidenedFromOutsideIsNamedWithWhoDidIt) {
   EXPECT_EQ(found[0].by_pid, by);
   EXPECT_EQ(found[0].container, "exclusive");
 
-  FromOutside([&] { SetAffinity(task, {4}); });
-  EXPECT_THAT(Poll(KernelFindingKind::kDrift), testing::IsEmpty()) << "narrower is not beyond";
+  FromOutside([&] { SetAffinity(task, {4, 5}); });
+  EXPECT_THAT(Poll(KernelFindingKind::kDrift), testing::IsEmpty()) << "its own set";
+}
+
+TEST_F(VerifierTest, AnAffinityNarrowedFromOutsideIsNamedWithWhoDidIt) {
+  if (!Attached("affinity_request")) GTEST_SKIP() << "affinity_request does not attach on this kernel";
+  const pid_t task = Spin("test/pod1/exclusive");
+  const pid_t by = FromOutside([&] { SetAffinity(task, {4}); });
+  const std::vector<KernelFinding> found = Poll(KernelFindingKind::kDrift);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].pid, task);
+  EXPECT_EQ(found[0].by_pid, by);
+  EXPECT_THAT(found[0].message, testing::HasSubstr("to less than its 4-5"));
+
+  // A container pins its own threads as it likes.
+  const pid_t own = RunIn("test/pod1/exclusive", [] { SetAffinity(0, {5}); });
+  for (const KernelFinding& finding : Poll(KernelFindingKind::kDrift)) EXPECT_NE(finding.by_pid, own);
+}
+
+TEST_F(VerifierTest, AProcessMovedOutOfItsFenceIsFoundWithWhoDidItAndWhereItIs) {
+  if (!Attached("cgroup_move")) GTEST_SKIP() << "cgroup_move does not attach on this kernel";
+  const pid_t task = Spin("test/pod1/exclusive");
+  EXPECT_THAT(Poll(KernelFindingKind::kEscape), testing::IsEmpty()) << "a launch is no escape";
+  // Within the fence, and what the kernel refuses: the pod's cgroup passes controllers on and takes no processes.
+  std::filesystem::create_directory(Path("test/pod1/exclusive/nested"));
+  FromOutside([&] { std::ofstream(Path("test/pod1/exclusive/nested/cgroup.procs")) << task << std::flush; });
+  FromOutside([&] { std::ofstream(Path("test/pod1/cgroup.procs")) << task << std::flush; });
+  EXPECT_THAT(Poll(KernelFindingKind::kEscape), testing::IsEmpty());
+
+  const pid_t by = FromOutside([&] { std::ofstream(Path("test/host/cgroup.procs")) << task << std::flush; });
+  const std::vector<KernelFinding> found = Poll(KernelFindingKind::kEscape);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].pid, task);
+  EXPECT_EQ(found[0].by_pid, by);
+  EXPECT_EQ(found[0].container, "exclusive");
+  EXPECT_THAT(found[0].message, testing::HasSubstr("to /test/host by "));
+  rmdir(Path("test/pod1/exclusive/nested").c_str());
+}
+
+TEST_F(VerifierTest, WhoWroteAFenceIsRememberedUntilItIsForgotten) {
+  if (!Attached("cgroup_write")) GTEST_SKIP() << "cgroup_write does not attach on this kernel";
+  const auto id = [](const std::string& cgroup) {
+    struct stat info {};
+    stat(Path(cgroup).c_str(), &info);
+    return static_cast<uint64_t>(info.st_ino);
+  };
+  const auto writes = [](const std::string& file, const std::string& value) {
+    return FromOutside([&] { std::ofstream(Path(file)) << value << std::flush; });
+  };
+  const pid_t own = writes("test/pod1/sidecar/cpuset.cpus", "6-9");
+  const pid_t above = writes("test/pod1/cpu.max", "max");
+  writes("test/host/cgroup.max.depth", "3");
+  const std::optional<Writer> who = verifier_->WhoWrote(id("test/pod1/sidecar"), "cpuset.cpus");
+  ASSERT_TRUE(who.has_value());
+  EXPECT_EQ(who->pid, own);
+  EXPECT_EQ(who->comm, "kernel_verifier");
+  EXPECT_EQ(who->cgroup_id, id("init.scope"));
+  EXPECT_GT(who->at_ns, 0U);
+  EXPECT_EQ(verifier_->WhoWrote(id("test/pod1"), "cpu.max").value_or(Writer{}).pid, above);
+  EXPECT_FALSE(verifier_->WhoWrote(id("test/host"), "cgroup.max.depth").has_value()) << "no fence, nor above one";
+
+  // Our own writes are the decision, and name nobody.
+  WriteFile(Path("test/pod1/sidecar/cpuset.cpus"), "6");
+  EXPECT_EQ(verifier_->WhoWrote(id("test/pod1/sidecar"), "cpuset.cpus").value_or(Writer{}).pid, own);
+  verifier_->ForgetWriter(id("test/pod1/sidecar"), "cpuset.cpus");
+  EXPECT_FALSE(verifier_->WhoWrote(id("test/pod1/sidecar"), "cpuset.cpus").has_value());
+}
+
+TEST_F(VerifierTest, WhatTheRingBufferHasNoRoomForIsCounted) {
+  if (!Attached("affinity_request")) GTEST_SKIP() << "affinity_request does not attach on this kernel";
+  verifier_.reset();
+  absl::StatusOr<std::unique_ptr<Verifier>> started =
+      Verifier::Start({.cgroup_root = kRoot, .max_fences = 64, .ring_bytes = 4096});
+  ASSERT_TRUE(started.ok()) << started.status();
+  verifier_ = *std::move(started);
+  ASSERT_TRUE(verifier_->Expect(Expected()).ok());
+  const pid_t task = Spin("test/pod1/exclusive");
+  EXPECT_EQ(Read().lost_findings, 0U);
+  constexpr int kEvents = 200;
+  FromOutside([&] {
+    for (int i = 0; i < kEvents; ++i) SetAffinity(task, {4, 5, 6});
+  });
+  const std::vector<KernelFinding> found = Poll(KernelFindingKind::kDrift);
+  const uint64_t lost = Read().lost_findings;
+  EXPECT_GT(lost, 0U);
+  EXPECT_GE(found.size() + lost, static_cast<size_t>(kEvents)) << "told or counted, each of them";
+  EXPECT_EQ(Read().failed_helpers, 0U);
 }
 
 TEST_F(VerifierTest, ACpusetWidenedFromOutsideIsNamedWithWhoDidIt) {
@@ -268,6 +372,43 @@ TEST_F(VerifierTest, ACpusetWidenedFromOutsideIsNamedWithWhoDidIt) {
   ASSERT_EQ(swept.size(), 1U);
   EXPECT_EQ(swept[0].pid, task);
   EXPECT_EQ(swept[0].by_pid, 0);
+}
+
+// What the agent gives up after attaching (agent/privileges.h) is not missed here.
+TEST_F(VerifierTest, OnceAttachedItNeedsNoCapability) {
+  const pid_t task = Spin("test/pod1/sidecar");
+  FromOutside([] { std::ofstream(Path("test/pod1/sidecar") + "/cpuset.cpus") << "6-9" << std::flush; });
+  const pid_t child = fork();
+  if (child == 0) {
+    __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    const __user_cap_data_struct none[2] = {};
+    if (syscall(SYS_capset, &header, none) != 0) _exit(2);
+    const auto complain = [](int code, const absl::Status& status) {
+      printf("without capabilities: %s\n", status.ToString().c_str());
+      fflush(stdout);
+      _exit(code);
+    };
+    Expectations other = Expected();
+    other.fences[0].cpus = {4};
+    if (absl::Status status = verifier_->Expect(other); !status.ok()) complain(3, status);
+    if (absl::Status status = verifier_->Sweep(); !status.ok()) complain(4, status);
+    const absl::StatusOr<Observation> seen = verifier_->Read();
+    if (!seen.ok()) complain(5, seen.status());
+    if (!seen->kernel_counted || seen->fences[1].cpu_ns == 0) _exit(6);
+    const std::vector<KernelFinding> found = verifier_->Poll();
+    if (std::ranges::none_of(found, [&](const KernelFinding& each) { return each.pid == task; })) _exit(7);
+    struct stat info {};
+    stat(Path("test/pod1/sidecar").c_str(), &info);
+    if (Attached("cgroup_write") && !verifier_->WhoWrote(info.st_ino, "cpuset.cpus").has_value()) _exit(8);
+    for (const Probe& probe : verifier_->Probes().probes) {
+      if (probe.attached && !probe.reason.empty()) _exit(9);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(VerifierTest, HandingACpuOverRaisesNoAlarm) {

@@ -148,8 +148,9 @@ TEST_F(FindingViewTest, OfTheEnforcer) {
                                    .expected = "max 100000",
                                    .found = "1 100000",
                                    .repaired = true,
+                                   .by = Writer{.pid = 9, .comm = "sh", .cgroup_id = 0, .at_ns = 0},
                                    .message = "m"},
-                                  state_);
+                                  {state_, live_, root_, paths_, absl::UnixEpoch()});
   EXPECT_EQ(view, (FindingView{.kind = "drift",
                                .pod = "default/ml",
                                .container = "ml-training",
@@ -157,6 +158,7 @@ TEST_F(FindingViewTest, OfTheEnforcer) {
                                .file = "cpu.max",
                                .expected = "max 100000",
                                .seen = "1 100000",
+                               .by = FindingActor{.pid = 9, .comm = "sh"},
                                .repaired = true,
                                .message = "m"}));
 }
@@ -186,7 +188,7 @@ TEST_F(FindingViewTest, OfTheKernelSaysWhatWasExpected) {
   EXPECT_EQ(view.seen, "5 for 0.001 ms");
   view = View({.kind = KernelFindingKind::kDrift, .pid = 8, .comm = "db", .by_pid = 9, .by_comm = "taskset"});
   EXPECT_EQ(view.expected, "1-3");
-  EXPECT_EQ(view.seen, "affinity of db (pid 8) beyond it");
+  EXPECT_EQ(view.seen, "another affinity of db (pid 8)");
   EXPECT_EQ(view.by, (FindingActor{9, "taskset", ""}));
   EXPECT_EQ(view.duration_seconds, std::nullopt);
   view = View({.kind = KernelFindingKind::kDrift, .pid = 8, .comm = "db"});

@@ -155,7 +155,7 @@ TEST(StatusView, ContainersShowWhatIsWrong) {
 TEST(StatusView, InterruptsAreShownWhereTheyAreMeasured) {
   Snapshot now = Example();
   EXPECT_THAT(RenderContainers(now, nullptr, kPlain80), Not(HasSubstr("interrupts")));
-  now.probes = {{.name = "interrupts", .detail = "off: measureInterrupts", .wanted = false}};
+  now.probes = {{.name = "interrupts", .reason = "off: measureInterrupts", .wanted = false}};
   EXPECT_THAT(RenderProbes(now, kPlain80), HasSubstr("interrupts  off   off: measureInterrupts"));
   now.pods[0].containers[1].irq_seconds = 0.012;
   now.pods[0].containers[1].softirq_seconds = 0;
@@ -195,15 +195,25 @@ TEST(StatusView, SectionsAreLeftOutWhenEmpty) {
       {.kind = "intrusion", .message = "stress ran on CPU 1\033[2J", .last_seen = 1190, .count = 9, .active = true}};
   now.verification.reasons = {{"affinities (affinity_sweep)", "no BTF"}};
   now.rejected = {{"default/big", "big.yaml", "TopologyAffinityError", "needs 64 CPUs"}};
-  now.probes = {{"sched_switch", true, "tp_btf", 1000, 0.00002}, {"affinity", false, "no BTF", 0, 0}};
+  now.probes = {{.name = "sched_switch",
+                 .running = true,
+                 .hook = "tp_btf",
+                 .finds = "foreign time",
+                 .runs = 1000,
+                 .run_seconds = 0.00002},
+                {.name = "affinity", .hook = "fentry", .finds = "who", .reason = "no BTF", .fallback = "sweep: late"}};
   text = RenderStatus(now, nullptr, {120, false});
   EXPECT_THAT(text, HasSubstr("intrusion  node                       stress ran on CPU 1?[2J      9     active\n"
                               "drift      default/database postgres  cpuset.cpus was 0-7          3   90 s ago\n"));
   EXPECT_THAT(text, HasSubstr("\nNot known\nWhat                         Why\n"
                               "affinities (affinity_sweep)  no BTF\n"));
   EXPECT_THAT(text, HasSubstr("default/big  TopologyAffinityError  needs 64 CPUs  big.yaml\n"));
-  EXPECT_THAT(text, HasSubstr("sched_switch  yes   tp_btf       20 ns\n"
-                              "affinity      no    no BTF           -\n"));
+  EXPECT_THAT(text, HasSubstr("sched_switch  up     tp_btf: foreign time       20 ns\n"
+                              "affinity      down   no BTF                         -\n"));
+  EXPECT_EQ(RenderProbeTable(now, {120, false}),
+            "PROBE         HOOK    STATE  FINDS         REASON\n"
+            "sched_switch  tp_btf  up     foreign time\n"
+            "affinity      fentry  down   who           no BTF; instead sweep: late\n");
 }
 
 TEST(StatusView, CountersCarryTheReferencesNames) {

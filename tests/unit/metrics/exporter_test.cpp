@@ -51,7 +51,7 @@ Snapshot OnePod(bool per_pod) {
   container.promised_cpus = 2;
   container.cpu_seconds = 7;
   snapshot.pods = {{.uid = "u", .containers = {container}}};
-  snapshot.probes = {{.name = "sched_switch", .running = true, .detail = "", .runs = 5, .run_seconds = 0.25}};
+  snapshot.probes = {{.name = "sched_switch", .running = true, .runs = 5, .run_seconds = 0.25}};
   snapshot.collectors = {{.name = "kernel", .up = true, .duration_seconds = 0.125, .errors = 1}};
   snapshot.pods[0].containers[0].run_queue = {.waits = Histogram({0.001, 0.1})};
   snapshot.pods[0].containers[0].run_queue->waits.Observe(0.05);
@@ -63,6 +63,17 @@ Snapshot OnePod(bool per_pod) {
   snapshot.totals.shared_throttled_seconds = 0.75;
   snapshot.totals.run_queue = {{"exclusive", Histogram({0.001})}, {"pod_shared", Histogram({0.001})}};
   snapshot.finding_totals = {{"drift", 3}};
+  snapshot.nri = NriView{.connected = true,
+                         .runtime = "containerd v2.4.2",
+                         .fails_closed = true,
+                         .registrations = 2,
+                         .handlers = {{.method = "CreateContainer",
+                                       .calls = 1,
+                                       .failures = 1,
+                                       .longest_seconds = 0.02,
+                                       .seconds = Histogram({0.01, 0.1})}}};
+  snapshot.nri->handlers[0].seconds.Observe(0.02);
+  snapshot.pod_source = PodSourceView{.kind = "podsapi", .description = "", .up = true, .error = "", .failures = 4};
   snapshot.totals.foreign_seconds = {0, 0.5, 0, 0, 2};
   snapshot.totals.interrupts = {{.cpu = 2, .hard_seconds = 0.25, .soft_seconds = 0.5}};
   snapshot.counters.Allocations(Resource::kCpu, Source::kNode) = 2;
@@ -109,9 +120,9 @@ TEST(ExporterTest, SeriesOfSingleContainersOnlyWhereAskedFor) {
 
 TEST(ExporterTest, AProbeThatIsTurnedOffIsNotOneThatTheKernelRefuses) {
   Snapshot snapshot = OnePod(false);
-  snapshot.probes.push_back({.name = "refused", .running = false, .detail = "Operation not permitted"});
-  snapshot.probes.push_back({.name = "interrupts", .detail = "off: measureInterrupts", .wanted = false});
-  EXPECT_THAT(Render(snapshot), HasSubstr("podfence_probe_running{probe=\"refused\"} 0\n"));
+  snapshot.probes.push_back({.name = "refused", .running = false, .reason = "Operation not permitted"});
+  snapshot.probes.push_back({.name = "interrupts", .reason = "off: measureInterrupts", .wanted = false});
+  EXPECT_THAT(Render(snapshot), HasSubstr("podfence_probe_up{probe=\"refused\"} 0\n"));
   EXPECT_THAT(Render(snapshot), Not(HasSubstr("probe=\"interrupts\"")));
 }
 

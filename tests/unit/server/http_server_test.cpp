@@ -50,7 +50,7 @@ Snapshot FullSnapshot() {
   container.run_queue = {.waits = Histogram({1}), .p50_seconds = 0.1, .p999_seconds = 0.9};
   snapshot.pods = {{.uid = "u", .containers = {container}}};
   snapshot.rejected = {{.pod = "default/x", .source = "x.yaml", .reason = "Invalid", .message = "m"}};
-  snapshot.probes = {{.name = "sched_switch", .running = true, .detail = "d", .runs = 7, .run_seconds = 0.5}};
+  snapshot.probes = {{.name = "sched_switch", .running = true, .hook = "h", .runs = 7, .run_seconds = 0.5}};
   snapshot.findings = {{.kind = "intrusion",
                         .pod = "default/x",
                         .container = "main",

@@ -23,8 +23,10 @@
 #include "agent/verifier/verifier.h"
 #include "bpf/drift.skel.h"
 #include "bpf/interrupts.skel.h"
+#include "bpf/moves.skel.h"
 #include "bpf/sched.skel.h"
 #include "bpf/throttle.skel.h"
+#include "bpf/writes.skel.h"
 
 namespace podfence {
 namespace {
@@ -186,14 +188,17 @@ TEST(LayoutTest, TheProgramsKnowTheStructsAsTheAgentDoes) {
   podfence_drift* drift = podfence_drift__open();
   podfence_throttle* throttle = podfence_throttle__open();
   podfence_interrupts* interrupts = podfence_interrupts__open();
-  for (const bpf_object* object : {sched->obj, drift->obj, throttle->obj, interrupts->obj}) {
+  podfence_moves* moves = podfence_moves__open();
+  podfence_writes* writes = podfence_writes__open();
+  for (const bpf_object* object : {sched->obj, drift->obj, throttle->obj, interrupts->obj, moves->obj, writes->obj}) {
     absl::StatusOr<int> structs = CheckLayout(bpf_object__btf(object));
     ASSERT_TRUE(structs.ok()) << structs.status();
     compared += *structs;
   }
-  // sched all but the bandwidth record; drift what the tables need, and the event; throttle its record; interrupts what
-  // the tables need, and its own two.
-  EXPECT_EQ(compared, 8 + 4 + 1 + 5);
+  // Four that the tables need (owner, fence, key, losses), the event where one is told, and each one's own.
+  EXPECT_EQ(compared, 9 + 5 + 1 + 6 + 6 + 6);
+  podfence_moves__destroy(moves);
+  podfence_writes__destroy(writes);
   podfence_sched__destroy(sched);
   podfence_drift__destroy(drift);
   podfence_throttle__destroy(throttle);
@@ -348,6 +353,55 @@ TEST_F(KernelTest, TheSweepNamesAnAffinityBeyondTheFence) {
   EXPECT_EQ(named, 1) << "found at the first sweep, told once";
 }
 
+TEST(LayoutTest, AStructThatNobodyComparesIsNamed) {
+  btf* types = btf__new_empty();
+  const int u32 = btf__add_int(types, "unsigned int", 4, 0);
+  btf__add_struct(types, "podfence_stranger", 4);
+  btf__add_field(types, "member", u32, 0, 0);
+  const absl::StatusOr<int> structs = CheckLayout(types);
+  EXPECT_TRUE(absl::IsFailedPrecondition(structs.status()));
+  EXPECT_THAT(std::string(structs.status().message()), HasSubstr("podfence_stranger"));
+  btf__free(types);
+}
+
+// Where functions cannot be traced: the sweep remembers who is in a fence, and the tracepoint tells of who leaves.
+TEST_F(KernelTest, AProcessMovedOutOfItsFenceIsFound) {
+  const std::vector<Probe> probes = verifier_->Probes().probes;
+  const auto runs = [&](const char* name) {
+    return std::ranges::any_of(probes, [&](const Probe& probe) { return probe.name == name && probe.attached; });
+  };
+  if (!runs("cgroup_move") && !runs("cgroup_move_trace")) GTEST_SKIP() << "no program sees moves here";
+  ASSERT_TRUE(verifier_->Expect({{Shared("owner", {cpu_})}}).ok());
+  Spinner spinner(Path("owner"), cpu_);
+  ASSERT_TRUE(verifier_->Sweep().ok());
+  const auto move_to = [&](const std::string& cgroup) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      std::ofstream(cgroup + "/cgroup.procs") << spinner.pid() << std::flush;
+      _exit(0);
+    }
+    waitpid(pid, nullptr, 0);
+    return pid;
+  };
+  move_to(Path("owner/nested"));
+  ASSERT_TRUE(verifier_->Sweep().ok());
+  const auto moved = [&] {
+    std::vector<KernelFinding> found = verifier_->Poll();
+    std::erase_if(found, [&](const KernelFinding& each) { return each.pid != spinner.pid() || each.cpu != -1; });
+    return found;
+  };
+  EXPECT_THAT(moved(), testing::IsEmpty()) << "within the fence";
+  const pid_t by = move_to(Path("pause"));
+  const std::vector<KernelFinding> found = moved();
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].kind, KernelFindingKind::kEscape);
+  EXPECT_EQ(found[0].by_pid, by);
+  EXPECT_EQ(found[0].container, "owner");
+  EXPECT_THAT(found[0].message, HasSubstr(" to /" + base_ + "/pause by "));
+  ASSERT_TRUE(verifier_->Sweep().ok());
+  EXPECT_THAT(moved(), testing::IsEmpty()) << "told once";
+}
+
 TEST_F(KernelTest, WhatIsExpectedAlreadyCostsNoSwitchAndIsToldAgain) {
   ExpectedFence fence = Shared("sidecar", {cpu_});
   struct stat info {};
@@ -446,6 +500,7 @@ TEST_F(KernelTest, WithoutTheRightToLoadItRunsDegraded) {
     auto started = Verifier::Start({.cgroup_root = root_, .max_fences = 16});
     if (!started.ok()) _exit(4);
     for (const Probe& probe : (*started)->Probes().probes) {
+      if (probe.name == "cpu_stat" || probe.name == "numa_stat") continue;  // files that anyone may read
       if (probe.attached || probe.reason.empty()) _exit(5);
     }
     if ((*started)->fd() != -1 || !(*started)->Expect({{Exclusive("owner", {cpu_})}}).ok()) _exit(6);

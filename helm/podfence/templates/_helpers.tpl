@@ -1,0 +1,66 @@
+{{- define "podfence.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The release's name where it says podfence itself, else with podfence behind it. */}}
+{{- define "podfence.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains (include "podfence.name" .) .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "podfence.name" .) | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "podfence.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "podfence.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "podfence.labels" -}}
+{{ include "podfence.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.extraLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "podfence.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "podfence.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "podfence.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "podfence.port" -}}
+{{- regexFind "[0-9]+$" .Values.config.listenAddress }}
+{{- end }}
+
+{{/* podfence.yaml: the values under config, and where the API server is. */}}
+{{- define "podfence.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- with .Values.apiServer.host }}
+{{- $host := trimAll "[]" . }}
+{{- if contains ":" $host }}{{ $host = printf "[%s]" $host }}{{ end }}
+{{- $_ := set $config "apiServer" (printf "https://%s:%d" $host (int $.Values.apiServer.port)) }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{/* "true" where the kubelet's local Pods API is to be reached; in auto where the cluster's version has it. */}}
+{{- define "podfence.podsAPI" -}}
+{{- $source := .Values.config.podSource }}
+{{- if or (eq $source "podsapi") (and (eq $source "auto") (semverCompare ">=1.37.0-0" .Capabilities.KubeVersion.Version)) }}true{{ end }}
+{{- end }}

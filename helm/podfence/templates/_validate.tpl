@@ -1,0 +1,93 @@
+{{/* Everything that the schema cannot see and that cannot work: the list of what is wrong, one on a line. */}}
+{{- define "podfence.problems" -}}
+{{- $config := .Values.config }}
+{{- $options := $config.cpuManagerPolicyOptions | default dict }}
+{{- $on := list }}
+{{- range $name, $value := $options }}{{ if eq $value "true" }}{{ $on = append $on $name }}{{ end }}{{ end }}
+{{- $problems := list }}
+
+{{- /* What the allocator refuses: agent/allocator/cpu_manager.cpp, cpu_options.cpp, as the kubelet does. */}}
+{{- $zero := list "" "0" "0m" }}
+{{- $system := get ($config.systemReserved | default dict) "cpu" | toString }}
+{{- $kube := get ($config.kubeReserved | default dict) "cpu" | toString }}
+{{- if eq $config.cpuManagerPolicy "static" }}
+{{- if and (has $system $zero) (has $kube $zero) (not $config.reservedSystemCPUs) }}
+{{- $problems = append $problems "config.cpuManagerPolicy static needs a reservation of CPUs: set config.reservedSystemCPUs, or cpu in config.systemReserved or config.kubeReserved" }}
+{{- end }}
+{{- range list (list "full-pcpus-only" "distribute-cpus-across-cores") (list "distribute-cpus-across-numa" "distribute-cpus-across-cores") (list "prefer-align-cpus-by-uncorecache" "distribute-cpus-across-cores") (list "prefer-align-cpus-by-uncorecache" "distribute-cpus-across-numa") }}
+{{- if and (has (first .) $on) (has (last .) $on) }}
+{{- $problems = append $problems (printf "config.cpuManagerPolicyOptions: %s and %s exclude each other" (first .) (last .)) }}
+{{- end }}
+{{- end }}
+{{- if and (has "align-by-socket" $on) (eq $config.topologyManagerPolicy "single-numa-node") }}
+{{- $problems = append $problems "config.cpuManagerPolicyOptions: align-by-socket and config.topologyManagerPolicy single-numa-node exclude each other" }}
+{{- end }}
+{{- else if $options }}
+{{- $problems = append $problems "config.cpuManagerPolicyOptions are options of cpuManagerPolicy static, not of none" }}
+{{- end }}
+{{- $nodes := list }}
+{{- range $config.reservedMemory }}
+{{- if has .numaNode $nodes }}
+{{- $problems = append $problems (printf "config.reservedMemory names NUMA node %v twice" .numaNode) }}
+{{- end }}
+{{- $nodes = append $nodes .numaNode }}
+{{- end }}
+
+{{- /* How the agent reaches others, and they it. */}}
+{{- if and (eq $config.podSource "podsapi") (semverCompare "<1.37.0-0" .Capabilities.KubeVersion.Version) }}
+{{- $problems = append $problems (printf "config.podSource podsapi needs Kubernetes 1.37, and this is %s: use auto, apiserver or kubelet" .Capabilities.KubeVersion.Version) }}
+{{- end }}
+{{- if and (eq $config.podSource "kubelet") (not .Values.hostNetwork) (regexMatch "^https?://(127\\.|localhost|\\[::1\\])" $config.kubeletPodsURL) }}
+{{- $problems = append $problems (printf "config.podSource kubelet: %s is the pod's own loopback without hostNetwork: set hostNetwork, or another podSource" $config.kubeletPodsURL) }}
+{{- end }}
+{{- $port := include "podfence.port" . | int }}
+{{- if or (lt $port 1) (gt $port 65535) }}
+{{- $problems = append $problems "config.listenAddress: the port must be from 1 to 65535, since probes and monitors name it" }}
+{{- end }}
+{{- if regexMatch "^(127\\.|localhost:|\\[::1\\])" $config.listenAddress }}
+{{- $problems = append $problems (printf "config.listenAddress %s: the kubelet's probes and Prometheus cannot reach loopback: use 0.0.0.0 or [::]" $config.listenAddress) }}
+{{- end }}
+{{- if and .Values.networkPolicy.enabled .Values.hostNetwork }}
+{{- $problems = append $problems "networkPolicy.enabled: a NetworkPolicy does not apply to pods with hostNetwork" }}
+{{- end }}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
+{{- $problems = append $problems "serviceMonitor.enabled and podMonitor.enabled: every node would be scraped twice; enable one" }}
+{{- end }}
+{{- if .Values.prometheusRule.enabled }}
+{{- $left := ternary 1 0 .Values.prometheusRule.recordingRules }}
+{{- range .Values.prometheusRule.alerts }}{{ if ne .enabled false }}{{ $left = add1 $left }}{{ end }}{{ end }}
+{{- if not $left }}
+{{- $problems = append $problems "prometheusRule.enabled, but every alert and the recording rules are switched off" }}
+{{- end }}
+{{- end }}
+
+{{- /* What would work against itself. */}}
+{{- $limits := .Values.resources.limits | default dict }}
+{{- $requests := .Values.resources.requests | default dict }}
+{{- if and $limits.cpu $limits.memory (eq ($requests.cpu | default $limits.cpu | toString) ($limits.cpu | toString)) (eq ($requests.memory | default $limits.memory | toString) ($limits.memory | toString)) }}
+{{- $problems = append $problems "resources: with limits equal to requests the agent's pod is Guaranteed, outside the slices that Podfence keeps off exclusive CPUs, and in its own cgroup namespace it may not move itself: leave the CPU limit out" }}
+{{- end }}
+{{- $rolling := .Values.updateStrategy.rollingUpdate | default dict }}
+{{- if and (eq .Values.updateStrategy.type "OnDelete") $rolling }}
+{{- $problems = append $problems "updateStrategy: rollingUpdate goes with type RollingUpdate only: set it to null" }}
+{{- end }}
+{{- if not (has ($rolling.maxSurge | default 0 | toString) (list "0" "0%")) }}
+{{- $problems = append $problems "updateStrategy.rollingUpdate.maxSurge: two agents cannot hold the fences of one node" }}
+{{- end }}
+{{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
+{{- $problems = append $problems "serviceAccount.name: name the existing account, since serviceAccount.create is off" }}
+{{- end }}
+{{- range $profile := list "seccompProfile" "appArmorProfile" }}
+{{- $value := get $.Values $profile }}
+{{- if ne (eq $value.type "Localhost") (not (empty $value.localhostProfile)) }}
+{{- $problems = append $problems (printf "%s: localhostProfile goes with type Localhost, and only with it" $profile) }}
+{{- end }}
+{{- end }}
+{{- join "\n" $problems }}
+{{- end }}
+
+{{- define "podfence.validate" -}}
+{{- with include "podfence.problems" . }}
+{{- fail (printf "these values cannot work:\n%s" .) }}
+{{- end }}
+{{- end }}
