@@ -53,6 +53,8 @@ class MatrixTest : public AgentTest {
   // A deed that a hook tells of; far below the interval of the sweeps that do without.
   static constexpr absl::Duration kPatience = absl::Seconds(10);
 
+  void SetUp() override;
+  void TearDown() override;
   // With further lines of configuration.
   void Start(const std::string& sweep_interval, const std::vector<std::string>& settings = {});
   // Does the deed so many times and holds what follows against the row: one line of the table.
@@ -73,6 +75,7 @@ class MatrixTest : public AgentTest {
   CpuSet pool_;         // helper's
   int home_ = 0;        // the NUMA node of both
   int other_ = 0;       // and another one
+  CpuSet all_;          // CPUs of the machine
   bool partitioned_ = false;
 
  private:

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -78,7 +79,7 @@ Injection TasksTest::MovedOut(pid_t pid) {
           .names =
               [=, this](const FindingView& finding) {
                 return OfMain(finding, "escape") && finding.message.find(Cat("(pid ", pid, ")")) != std::string::npos &&
-                       finding.message.find("init.scope") != std::string::npos;
+                       finding.seen.ends_with("init.scope") && ByUs(finding, "cgroup_move");
               },
           .restore = [=, this] { EXPECT_TRUE(WriteCgroupFile(main_, "cgroup.procs", std::to_string(pid))); },
           .probes = {"cgroup_move", "cgroup_move_trace", "cgroup_move_sweep"}};
@@ -160,13 +161,13 @@ Injection TasksTest::Replaced() {
   return {.deed = "main's cgroup deleted and made again",
           .finding = "drift",
           .act = [this]() -> std::optional<absl::Time> {
-            PauseAgent();  // it sees neither the end nor the new cgroup until both are there
-            EXPECT_TRUE(WriteCgroupFile(main_, "cgroup.kill", "1"));
-            EXPECT_TRUE(AwaitCgroupFile(main_, "cgroup.events", [](const std::string& events) {
-              return events.find("populated 0") != std::string::npos;
-            }));
+            // The agent sees neither the end nor the new cgroup until both are there; the process lives on.
+            PauseAgent();
+            const std::string pid = std::to_string(TaskOf(main_));
+            EXPECT_TRUE(WriteCgroupFile("init.scope", "cgroup.procs", pid));
             EXPECT_EQ(rmdir((kRoot + main_).c_str()), 0);
             EXPECT_TRUE(fs::create_directory(kRoot + main_));
+            EXPECT_TRUE(WriteCgroupFile(main_, "cgroup.procs", pid));
             const absl::Time now = absl::Now();
             ResumeAgent();
             return now;
@@ -190,9 +191,16 @@ TEST_F(TasksTest, WhatHappensToAFenceIsFoundAndWhatCanBeIsUndone) {
   std::optional<Outsider> stranger;
   Inject(Stranger(stranger), 1);
   Inject(MemoryElsewhere(), 1);
-  Inject(SwitchedOff(*(++own_.begin())), 1);
   Inject(Replaced(), 1);
   Finish();
+}
+
+TEST_F(TasksTest, AnExclusiveCpuThatIsSwitchedOffIsFoundUntilItIsBack) {
+  Start(kSweep);
+  Inject(SwitchedOff(*(++own_.begin())), 1);
+  EXPECT_TRUE(Await([](const Snapshot& snapshot) {
+    return std::ranges::none_of(snapshot.findings, [](const FindingView& finding) { return finding.active; });
+  }));
 }
 
 // What nobody could be told of is never clean.

@@ -19,9 +19,7 @@ TEST_F(MatrixTest, AWriteToAFenceIsFoundAndUndoneAtOnce) {
   Start("60s");  // no sweep helps
   const std::string quota = "50000 100000";
   const std::string other = std::to_string(other_);
-  const CpuSet all = Now().machine.Cpus();
-  CpuSet beside = all - own_ - pool_;
-  const int free = beside.First();
+  const int free = (all_ - own_ - pool_).First();
   const std::string wider_pod = (own_ | pool_ | CpuSet{free}).ToString();
   const std::vector<Injection> writes = {
       Write(main_, "cpuset.cpus", std::to_string(own_.First())),
@@ -33,9 +31,9 @@ TEST_F(MatrixTest, AWriteToAFenceIsFoundAndUndoneAtOnce) {
       Write(helper_, "cpuset.mems", other),
       Write(helper_, "cpu.max", quota),
       Write(pod_, "cpuset.cpus", wider_pod),
-      Write(pod_, "cpuset.mems", "0-1"),
+      Write(pod_, "cpuset.mems", std::to_string(home_)),
       Write(pod_, "cpu.max", quota),
-      Write(kTop, "cpuset.cpus", (all - CpuSet{free}).ToString()),
+      Write(kTop, "cpuset.cpus", (all_ - CpuSet{free}).ToString()),
       Write(kTop, "cpuset.mems", std::to_string(home_)),
       Write(kTop, "cpu.max", quota),
       Write("init.scope", "cpuset.cpus", (ParseCpus(ReadCgroupFile("init.scope", "cpuset.cpus")) | own_).ToString()),
