@@ -173,7 +173,7 @@ absl::Status Agent::Run() {
   if (absl::Status status = LoopError(sd_event_loop(loop_), "run it"); !status.ok()) return status;
   spdlog::info("ending: containers go on, the host is released");
   absl::Status status;
-  if (config_.release_on_exit) {
+  if (config_.release_on_exit && config_.mode == "manage") {
     spdlog::info("releaseOnExit: every cgroup is given back to Kubernetes");
     status = fencer_->GiveBack(ledger_->state());
   }

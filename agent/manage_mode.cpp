@@ -95,12 +95,19 @@ NriHandlers ManageMode::Handlers() {
                   reason.ToString());
   };
   handlers.run_pod_sandbox = [this](const NriPod& pod) { return RunSandbox(pod); };
+  handlers.stop_pod_sandbox = [this](const NriPod& pod) {
+    book_.StopSandbox(pod);
+    Converge();
+    return absl::OkStatus();
+  };
   handlers.remove_pod_sandbox = [this](const NriPod& pod) {
     book_.RemoveSandbox(pod);
     Converge();
     return absl::OkStatus();
   };
-  handlers.update_pod_sandbox = [this](const NriPod& pod, const auto&, const auto&) { return ResizeSandbox(pod); };
+  handlers.update_pod_sandbox = [this](const NriPod& pod, const auto&, const std::optional<NriResources>& wanted) {
+    return ResizeSandbox(pod, wanted);
+  };
   handlers.create_container = [this](const NriPod& pod, const NriContainer& container) {
     return CreateContainer(pod, container);
   };
@@ -261,8 +268,6 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
   }
   if (absl::Status status = book_.PutContainer(pod, container, cgroups_path, guest); !status.ok()) return status;
   agent_.fencer().SetPlaces(book_.GetPlaces());
-  // Expected before its first process runs.
-  if (absl::Status status = agent_.fencer().SetAlive(pod.uid, container.name, true); !status.ok()) return status;
   return reply;
 }
 
@@ -277,6 +282,8 @@ absl::Status ManageMode::ValidateAdjustment(const NriValidation& validation) {
 
 absl::Status ManageMode::StartContainer(const NriPod& pod, const NriContainer& container) {
   if (!IsDecided(pod.uid)) return absl::OkStatus();
+  // Expected from here on: until now the runtime's own process came into the cgroup from elsewhere.
+  if (absl::Status status = agent_.fencer().SetAlive(pod.uid, container.name, true); !status.ok()) return status;
   if (absl::Status status = Enforce(); !status.ok()) return status;
   if (IsGuest(pod.uid, container.name)) return absl::OkStatus();
   absl::Status status = agent_.fencer().CheckContainer(agent_.state(), pod.uid, container.name);
@@ -301,11 +308,9 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::UpdateContainer(cons
   return updates;
 }
 
-// The kubelet resizes a pod's budget only where the pod has one; what was decided from the old one cannot follow.
-absl::Status ManageMode::ResizeSandbox(const NriPod& pod) {
+absl::Status ManageMode::ResizeSandbox(const NriPod& pod, const std::optional<NriResources>& wanted) {
   if (!IsDecided(pod.uid) || !HasOwnCpus(pod.uid)) return absl::OkStatus();
-  return absl::FailedPreconditionError(Cat("pod ", NameOf(pod), " has exclusive CPUs: its budget cannot be resized. ",
-                                           "Delete the pod and create it with the new amount"));
+  return CheckPodResize(pod, wanted);
 }
 
 void ManageMode::Stopped(const NriPod& pod, const NriContainer& container) {

@@ -47,7 +47,7 @@ class ManageMode final : public Mode {
   absl::Status StartContainer(const NriPod& pod, const NriContainer& container);
   absl::StatusOr<std::vector<NriContainerUpdate>> UpdateContainer(const NriPod& pod, const NriContainer& container,
                                                                   const NriResources& wanted);
-  absl::Status ResizeSandbox(const NriPod& pod);
+  absl::Status ResizeSandbox(const NriPod& pod, const std::optional<NriResources>& wanted);
   void Stopped(const NriPod& pod, const NriContainer& container);
 
   // Admits what runs but was never decided on, releases what is gone.

@@ -86,4 +86,14 @@ absl::Status CheckResize(const Fence& fence, const NriResources& present, const 
           "; an exclusive container's CPUs cannot be resized. Delete the pod and create it with the new amount"));
 }
 
+absl::Status CheckPodResize(const NriPod& pod, const std::optional<NriResources>& wanted) {
+  if (!wanted || !pod.pod_resources) return absl::OkStatus();
+  const NriResources& present = *pod.pod_resources;
+  const bool same_quota = !wanted->cpu_quota || Normal(wanted->cpu_quota) == Normal(present.cpu_quota);
+  const bool same_shares = !wanted->cpu_shares || wanted->cpu_shares == present.cpu_shares;
+  if (same_quota && same_shares) return absl::OkStatus();
+  return absl::FailedPreconditionError(Cat("pod ", pod.ns, "/", pod.name, " has exclusive CPUs: its budget cannot be ",
+                                           "resized. Delete the pod and create it with the new amount"));
+}
+
 }  // namespace podfence

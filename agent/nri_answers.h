@@ -26,4 +26,9 @@ absl::Status CheckAdjusted(const Fence& fence, const NriValidation& validation);
 // decided (the kubelet refuses it too where its own static policy is on, allocation/handlers.go). FailedPrecondition.
 absl::Status CheckResize(const Fence& fence, const NriResources& present, const NriResources& wanted);
 
+// A resize of the budget of a pod with exclusive CPUs: what was decided from the old one cannot follow. The kubelet
+// also asks where nothing changes (it has no record yet of what it actuated, kuberuntime_manager.go
+// computePodResizeAction).
+absl::Status CheckPodResize(const NriPod& pod, const std::optional<NriResources>& wanted);
+
 }  // namespace podfence

@@ -42,11 +42,17 @@ absl::Status RuntimeBook::PutSandbox(const NriPod& pod) {
   return absl::OkStatus();
 }
 
-void RuntimeBook::RemoveSandbox(const NriPod& pod) {
+void RuntimeBook::StopSandbox(const NriPod& pod) {
   const auto found = pods_.find(pod.uid);
   if (found == pods_.end() || found->second.nri.id != pod.id) return;
   found->second.sandbox = false;
   found->second.pause_path.clear();
+}
+
+void RuntimeBook::RemoveSandbox(const NriPod& pod) {
+  const auto found = pods_.find(pod.uid);
+  if (found == pods_.end() || found->second.nri.id != pod.id) return;
+  StopSandbox(pod);
   // Its containers went with it.
   std::erase_if(found->second.containers, [&](const auto& entry) { return entry.second.nri.pod_id == pod.id; });
   Forget(pod.uid);

@@ -38,6 +38,8 @@ class RuntimeBook : public Runtime {
   void Clear() { pods_.clear(); }
   // A sandbox is run, or was found. InvalidArgument where its cgroup cannot be told.
   absl::Status PutSandbox(const NriPod& pod);
+  // The sandbox ends, and with it what runs in it: its removal may come much later.
+  void StopSandbox(const NriPod& pod);
   void RemoveSandbox(const NriPod& pod);
 
   // A container is made, or was found; cgroups_path: where its cgroup is, if not where the container says. Its pod is

@@ -24,7 +24,7 @@ constexpr std::array<std::string_view, 2> kCpuPolicies{"none", "static"};
 constexpr std::array<std::string_view, 2> kMemoryPolicies{"None", "Static"};
 constexpr std::array<std::string_view, 4> kTopologyPolicies{"none", "best-effort", "restricted", "single-numa-node"};
 constexpr std::array<std::string_view, 2> kTopologyScopes{"container", "pod"};
-constexpr std::array<std::string_view, 3> kModes{"local", "manage", "audit"};
+constexpr std::array<std::string_view, 2> kModes{"local", "manage"};
 constexpr std::array<std::string_view, 4> kPodSources{"auto", "podsapi", "apiserver", "kubelet"};
 constexpr std::array<std::string_view, 5> kLogLevels{"trace", "debug", "info", "warning", "error"};
 // What a node can hold back (cmd/kubelet/app/server.go parseResourceList).

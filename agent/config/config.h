@@ -38,10 +38,10 @@ struct Config {
   ResourceList kube_reserved;
   std::map<std::string, std::string> eviction_hard = {{"memory.available", "100Mi"}};  // an amount, or "5%"
 
-  std::string mode = "local";       // local | manage | audit
-  std::string node_name = "";       // this node in Kubernetes; empty: see NodeName
+  std::string mode = "local";       // local | manage
+  std::string node_name;            // this node in Kubernetes; empty: see NodeName
   std::string pod_source = "auto";  // auto | podsapi | apiserver | kubelet
-  std::string api_server = "";      // URL; empty: that of the environment
+  std::string api_server;           // URL; empty: that of the environment
   std::string api_server_token_file = "/var/run/secrets/kubernetes.io/serviceaccount/token";
   std::string api_server_ca_file = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
   std::string kubelet_pods_url = "http://127.0.0.1:10255/pods";

@@ -120,6 +120,8 @@ void Pass::Vacate() {
     const CpuSet& wanted = wanted_[i].cpus;
     changes.push_back({!wanted.empty() && wanted.IsSubsetOf(plan_.exclusive), Simplified(nodes_[i].now.cpus, whole_),
                        Simplified(wanted, whole_)});
+    // A pod that the kubelet just makes has no decision for a moment: it is fenced until then, and no finding.
+    if (plan_.runtime_cgroups) continue;
     if (std::optional<Finding> finding = FindUnknown(nodes_[i], decided_[i])) {
       if (!options_.repair) absl::StrAppend(&finding->message, "; ", ToAbsl(kNotRepaired));
       report_.findings.push_back(*std::move(finding));

@@ -291,6 +291,7 @@ Plan MakePlan(const NodeState& state, const PlanContext& context) {
   }
   PlanPools(state, context, plan);
   plan.fences.push_back(TopFence(context));
+  plan.runtime_cgroups = context.places != nullptr;
   if (context.places != nullptr) {
     for (const std::string& path : context.places->classes) plan.fences.push_back(ClassFence(path, plan.shared));
   }

@@ -40,19 +40,19 @@ struct HeldFiles {
 
 // What the control files of one cgroup must say.
 struct Fence {
-  std::string path;  // relative to the top cgroup, which is "": "pod<uid>/<container>"
+  std::string path = {};  // relative to the top cgroup, which is "": "pod<uid>/<container>"
   CgroupRole role = CgroupRole::kContainer;
-  std::string uid;
-  std::string container;             // empty but for kContainer
+  std::string uid = {};
+  std::string container = {};        // empty but for kContainer
   bool exclusive = false;            // the CPUs are this container's own (or, for kPod, the pod's bubble)
-  CpuSet cpus;                       // cpuset.cpus; empty: inherits
-  CpuSet cpus_exclusive;             // cpuset.cpus.exclusive: the partitions' at and below it; empty: none
+  CpuSet cpus = {};                  // cpuset.cpus; empty: inherits
+  CpuSet cpus_exclusive = {};        // cpuset.cpus.exclusive: the partitions' at and below it; empty: none
   std::string partition = "member";  // cpuset.cpus.partition: "root" for a scheduling domain of its own
-  NumaSet mems;                      // cpuset.mems; empty: inherits (every node that has memory)
-  CpuMax cpu_max;
+  NumaSet mems = {};                 // cpuset.mems; empty: inherits (every node that has memory)
+  CpuMax cpu_max = {};
   uint64_t cpu_weight = 100;
-  std::optional<uint64_t> memory_max;  // bytes; none: max
-  HeldFiles held;
+  std::optional<uint64_t> memory_max = std::nullopt;  // bytes; none: max
+  HeldFiles held = {};
   std::string group = {};  // the quota group that a container belongs in; empty: none
   friend bool operator==(const Fence&, const Fence&) = default;
 };
@@ -73,6 +73,7 @@ struct Plan {
   CpuSet shared;              // where node-shared containers run; empty: not fenced
   // Where the host's own cgroups, workqueues and kernel threads run: shared and reserved; empty: not fenced.
   CpuSet host;
+  bool runtime_cgroups = false;   // made by the kubelet and a runtime, as PlanContext::places says
   std::vector<Finding> findings;  // kEmptyNodePool, kNoQuotaLeft; paths relative to our own cgroup
   // Null where there is none.
   const Fence* Find(std::string_view path) const;

@@ -66,6 +66,8 @@ void NodeTest::TearDown() {
     Shell(Cat("for id in $(", Ctr("containers ls -q"), "); do ", Ctr("tasks delete -f $id; "),
               Ctr("containers delete $id"), "; done"));
     End("containerd", SIGTERM);
+    Shell("grep -o '/run/containerd[^ ]*' /proc/mounts | while read -r folder; do umount -l $folder; done");
+    fs::remove_all("/run/containerd");
   }
   fs::remove_all("/var/lib/kubelet");
   fs::remove_all(kWork);
@@ -126,9 +128,9 @@ void NodeTest::StartAgent(const std::string& more) {
 }
 
 void NodeTest::AddPod(const std::string& name, const std::string& manifest) {
-  // Not seen half written.
-  WriteAll(Cat(kWork, "/manifest"), manifest);
-  fs::rename(Cat(kWork, "/manifest"), Cat(kManifests, "/", name, ".yaml"));
+  // Not seen half written; the kubelet passes over names that begin with a dot.
+  WriteAll(Cat(kManifests, "/.manifest"), manifest);
+  fs::rename(Cat(kManifests, "/.manifest"), Cat(kManifests, "/", name, ".yaml"));
 }
 
 void NodeTest::AddExamplePod(const std::string& name) {

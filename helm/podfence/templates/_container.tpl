@@ -20,7 +20,6 @@ securityContext:
       - BPF
       # Attaches them to sched_switch and other points of the kernel, and lets them read kernel structures.
       - PERFMON
-      {{- if eq .Values.config.mode "manage" }}
       {{- if .Values.config.fenceHost }}
       # sched_setaffinity() on host processes and kernel threads (fenceHost).
       - SYS_NICE
@@ -32,7 +31,6 @@ securityContext:
       {{- end }}
       # Cgroups that are not root's, as those of pods with a user namespace, and the root of the hierarchy, mode 0555.
       - DAC_OVERRIDE
-      {{- end }}
   seccompProfile:
     {{- toYaml .Values.seccompProfile | nindent 4 }}
   {{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}
@@ -48,12 +46,10 @@ resources:
 {{- end }}
 
 {{- define "podfence.mounts" -}}
-{{- $manage := eq .Values.config.mode "manage" -}}
 - {name: config, mountPath: /etc/podfence, readOnly: true}
 - {name: state, mountPath: {{ .Values.config.stateDirectory }}}
-# The host's whole hierarchy over the container's own view of it; audit only reads.
-- {name: cgroup, mountPath: {{ .Values.config.cgroupHierarchy }}, readOnly: {{ not $manage }}}
-{{- if $manage }}
+# The host's whole hierarchy over the container's own view of it.
+- {name: cgroup, mountPath: {{ .Values.config.cgroupHierarchy }}}
 {{- if .Values.config.fenceHost }}
 # /sys is read-only in a container; this one folder has the mask of unbound workqueues.
 - {name: workqueues, mountPath: /sys/devices/virtual/workqueue}
@@ -62,7 +58,6 @@ resources:
 - {name: nri, mountPath: {{ dir .Values.config.nriSocketPath }}, readOnly: true}
 # systemd's properties, where it owns the cgroups; unused with the cgroupfs driver.
 - {name: dbus, mountPath: /run/dbus, readOnly: true}
-{{- end }}
 {{- if eq (include "podfence.podsAPI" .) "true" }}
 - {name: pods-api, mountPath: {{ dir .Values.config.podsAPISocket }}, readOnly: true}
 {{- end }}

@@ -81,5 +81,20 @@ TEST(NriAnswersTest, ExclusiveCpusCannotBeResized) {
   EXPECT_EQ(CheckResize(Shared(), present, wanted), absl::OkStatus());
 }
 
+TEST(NriAnswersTest, ABudgetWithExclusiveCpusCannotBeResized) {
+  NriPod pod;
+  pod.ns = "default";
+  pod.name = "p";
+  NriResources budget;
+  budget.cpu_quota = 400000;
+  budget.cpu_shares = 4096;
+  EXPECT_EQ(CheckPodResize(pod, budget), absl::OkStatus()) << "the runtime does not say what it was";
+  pod.pod_resources = budget;
+  EXPECT_EQ(CheckPodResize(pod, budget), absl::OkStatus()) << "the kubelet asks where nothing changes";
+  EXPECT_EQ(CheckPodResize(pod, std::nullopt), absl::OkStatus());
+  budget.cpu_quota = 500000;
+  EXPECT_THAT(CheckPodResize(pod, budget).message(), HasSubstr("default/p has exclusive CPUs"));
+}
+
 }  // namespace
 }  // namespace podfence

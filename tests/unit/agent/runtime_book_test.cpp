@@ -91,6 +91,16 @@ TEST_F(RuntimeBookTest, APodLivesUntilItsSandboxAndContainersAreGone) {
   EXPECT_EQ(book_.Find("a"), nullptr);
 }
 
+TEST_F(RuntimeBookTest, AStoppedSandboxLivesNoMore) {
+  ASSERT_EQ(book_.PutSandbox(pod_), absl::OkStatus());
+  const NriContainer app = Made(pod_, "app", "c1");
+  Put(app);
+  book_.StopSandbox(pod_);
+  EXPECT_TRUE(book_.Find("a")->lives()) << "its container does";
+  EXPECT_TRUE(book_.Stopped(pod_, app));
+  EXPECT_FALSE(book_.Find("a")->lives()) << "though nothing was removed yet";
+}
+
 TEST_F(RuntimeBookTest, RefusesWhatItCannotPlace) {
   EXPECT_TRUE(absl::IsInvalidArgument(book_.PutSandbox(Sandbox("x", "s", "/machine/podx"))));
   EXPECT_EQ(book_.Find("x"), nullptr);

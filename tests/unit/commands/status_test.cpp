@@ -156,7 +156,7 @@ TEST(StatusView, InterruptsAreShownWhereTheyAreMeasured) {
   Snapshot now = Example();
   EXPECT_THAT(RenderContainers(now, nullptr, kPlain80), Not(HasSubstr("interrupts")));
   now.probes = {{.name = "interrupts", .reason = "off: measureInterrupts", .wanted = false}};
-  EXPECT_THAT(RenderProbes(now, kPlain80), HasSubstr("interrupts  off   off: measureInterrupts"));
+  EXPECT_THAT(RenderProbes(now, kPlain80), HasSubstr("interrupts  off    off: measureInterrupts"));
   now.pods[0].containers[1].irq_seconds = 0.012;
   now.pods[0].containers[1].softirq_seconds = 0;
   EXPECT_THAT(RenderContainers(now, nullptr, kPlain80), HasSubstr("   interrupts on its CPUs: hard 12.0 ms, soft 0\n"));

@@ -200,6 +200,12 @@ nriPluginIndex: "9"
                           HasSubstr("10:17: nriPluginIndex: \"9\" must be two digits")));
 }
 
+TEST(ParseConfig, OnlyTheModesThatThereAreAreTaken) {
+  EXPECT_EQ(Parsed("mode: local\n").mode, "local");
+  EXPECT_THAT(ErrorsOf("mode: audit\n"),
+              ElementsAre("podfence.yaml:1:7: mode: \"audit\" is unknown; allowed are local, manage"));
+}
+
 TEST(ParseConfig, AnEmptyApiServerIsTheEnvironments) { EXPECT_EQ(Parsed("apiServer: \"\"\n").api_server, ""); }
 
 TEST(NodeName, IsTheConfiguredOneThenTheEnvironmentsThenTheHosts) {
