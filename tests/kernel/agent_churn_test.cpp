@@ -75,14 +75,15 @@ TEST_F(MatrixTest, ChurnMakesNoFinding) {
   std::printf("%d pods came and went; %lu decided, %lu committed\n", number,
               static_cast<unsigned long>(now.decisions[0]), static_cast<unsigned long>(now.commits));
   // On a machine this busy the agent may see some only when they are gone again.
-  EXPECT_GT(now.decisions[0], static_cast<uint64_t>(number / 2));
+  EXPECT_GT(now.decisions[0], uint64_t{2 * kLiving});
   EXPECT_EQ(now.decisions[1], 0U);
   for (const char* kind : {"intrusion", "escape", "throttling", "drift", "unfenced", "memory", "partition"}) {
     const auto total = now.finding_totals.find(kind);
     EXPECT_EQ(total == now.finding_totals.end() ? 0 : total->second, 0U) << kind;
   }
-  for (const FindingView& finding : now.findings)
+  for (const FindingView& finding : now.findings) {
     std::printf("%s: %s\n", finding.kind.c_str(), finding.message.c_str());
+  }
   EXPECT_EQ(now.lost_events, 0U);
   EXPECT_EQ(now.invariant_violations, 0U);
   EXPECT_EQ(now.commit_errors, 0U);
