@@ -71,13 +71,13 @@ TEST_F(MatrixTest, WhoFightsRepairsIsToldOf) {
   std::atomic<bool> fights = true;
   std::thread writer;
   Injection fight = Write(main_, "cpu.max", "50000 100000");
-  fight.deed = "main: cpu.max, written again every 5 ms";
+  fight.deed = "main: cpu.max, written again every 20 ms";
   const auto write = fight.act;
   fight.act = [&] {
     writer = std::thread([&] {
       while (fights) {
         write();
-        absl::SleepFor(absl::Milliseconds(5));
+        absl::SleepFor(absl::Milliseconds(20));
       }
     });
     return absl::Now();
