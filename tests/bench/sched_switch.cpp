@@ -26,6 +26,7 @@
 #include "agent/verifier/libbpf.h"
 #include "agent/verifier/sched_probe.h"
 #include "agent/verifier/tables.h"
+#include "agent/verifier/verifier.h"
 #include "bpf/empty.skel.h"
 
 namespace podfence {
@@ -156,7 +157,8 @@ double Median(std::vector<double> values) {
 
 double MeasureWith(const Variant& variant, const PingPong& pair) {
   if (variant.podfence) {
-    absl::StatusOr<std::unique_ptr<SchedProbe>> probe = SchedProbe::Start(Sizes(), variant.wait);
+    absl::StatusOr<std::unique_ptr<SchedProbe>> probe =
+        SchedProbe::Start(Sizes(), variant.wait, VerifierOptions{}.ring_bytes);
     Check(probe.status());
     SlotBook book(Sizes());
     absl::StatusOr<SlotBook::Change> change = book.Assign(variant.fences);

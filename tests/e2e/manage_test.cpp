@@ -12,10 +12,17 @@
 namespace podfence {
 namespace {
 
+// What the documentation asks for: no container is created while the agent is not there.
+constexpr char kRequired[] = R"(
+  [plugins.'io.containerd.nri.v1.nri'.default_validator]
+    enable = true
+    required_plugins = ["podfence"]
+)";
+
 class ManageTest : public NodeTest {
  protected:
   void StartNode(const std::string& policy) {
-    StartContainerd();
+    StartContainerd(kRequired);
     StartAgent(policy);
     StartKubelet();
     ASSERT_FALSE(HasFatalFailure());

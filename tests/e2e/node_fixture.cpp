@@ -107,8 +107,9 @@ void NodeTest::End(const std::string& program, int signal) {
 
 void NodeTest::Signal(const std::string& program, int signal) { ASSERT_EQ(kill(programs_.at(program), signal), 0); }
 
-void NodeTest::StartContainerd() {
-  Start("containerd", {"--config", "/e2e/guest/containerd.toml"});
+void NodeTest::StartContainerd(const std::string& more) {
+  WriteAll(Cat(kWork, "/containerd.toml"), ReadAll("/e2e/guest/containerd.toml") + more);
+  Start("containerd", {"--config", Cat(kWork, "/containerd.toml")});
   ASSERT_TRUE(Await([] { return Shell(Ctr("version")) == 0; }, absl::Seconds(60))) << Log("containerd");
   ASSERT_EQ(Shell(Ctr("images import --local /e2e/work.tar")), 0) << ReadAll(Cat(kWork, "/run.log"));
 }

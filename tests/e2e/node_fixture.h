@@ -25,7 +25,8 @@ class NodeTest : public ::testing::Test {
   void SetUp() override;
   void TearDown() override;
 
-  void StartContainerd();
+  // `more`: further lines of its configuration.
+  void StartContainerd(const std::string& more = "");
   // `more`: further keys of its configuration.
   void StartKubelet(const std::string& more = "");
   // Mode manage; `more`: further keys of its configuration.
