@@ -32,7 +32,27 @@ void Fencer::AdoptLiving(const NodeState& state) {
 
 absl::Status Fencer::Enforce(const NodeState& state) {
   const absl::Time began = absl::Now();
-  return Take(state, began, enforcer_.Apply(state));
+  absl::Status status = ExpectWider(state);
+  status.Update(Take(state, began, enforcer_.Apply(state)));
+  return status;
+}
+
+// Tasks run on a CPU as soon as their cpuset has it: the node shared pool, which alone grows under containers that
+// live, is expected to before it does.
+absl::Status Fencer::ExpectWider(const NodeState& state) {
+  bool wider = false;
+  for (LiveFence& live : live_) {
+    Fence& fence = live.fence;
+    if (fence.role != CgroupRole::kContainer || fence.exclusive || fence.cpus.empty()) continue;
+    const auto pod = state.pods.find(fence.uid);
+    if (pod == state.pods.end()) continue;
+    const ContainerAllocation* held = pod->second.Find(fence.container);
+    const bool own_pool = held != nullptr && held->cpus && !held->cpus->empty();
+    if (own_pool || state.shared_cpus.IsSubsetOf(fence.cpus)) continue;
+    fence.cpus |= state.shared_cpus;
+    wider = true;
+  }
+  return wider ? Expect() : absl::OkStatus();
 }
 
 absl::Status Fencer::Reconcile(const NodeState& state) {

@@ -92,6 +92,7 @@ class Fencer {
   absl::Status Take(const NodeState& state, absl::Time began, absl::StatusOr<EnforceReport> report);
   void NameWriter(Finding& finding);
   absl::Status Expect();
+  absl::Status ExpectWider(const NodeState& state);
   void Watch();
 
   Enforcer enforcer_;
