@@ -59,7 +59,7 @@ absl::Status ManageMode::StartPodSource(const std::string& node_name) {
   options.pods_api = MakePodsApiFeed;
 #endif
   absl::StatusOr<std::unique_ptr<PodSource>> source = PodSource::Create(
-      agent_.loop(), std::move(options),
+      agent_.loop(), options,
       {.on_changed = [this](const std::vector<PodChange>&) { Converge(); }, .on_synced = [this] { Converge(); }});
   if (!source.ok()) return source.status();
   source_ = *std::move(source);

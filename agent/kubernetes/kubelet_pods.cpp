@@ -67,7 +67,7 @@ absl::Status KubeletPods::Poll(PodSink& sink) {
                     HttpClient::Limits());
   if (!reply.ok()) return reply.status();
   if (reply->code != 200) {
-    const absl::Status error = ApiError(Cat("read ", Name()), *reply);
+    absl::Status error = ApiError(Cat("read ", Name()), *reply);
     if (!absl::IsPermissionDenied(error)) return error;
     return absl::PermissionDeniedError(
         Cat(ToStd(error.message()), "; a ClusterRole needs get on nodes/pods, before Kubernetes 1.33 on nodes/proxy"));

@@ -195,12 +195,12 @@ absl::Status NodeReporter::Impl::Ask(std::string_view what, const HttpClient::Re
 }
 
 absl::Status NodeReporter::Impl::Send(const Rejection& rejection) {
-  const absl::Status status = Ask(Cat("set the status of pod ", rejection.pod.ns, "/", rejection.pod.name),
-                                  {.method = "PATCH",
-                                   .target = Cat("/api/v1/namespaces/", EscapeUrl(rejection.pod.ns), "/pods/",
-                                                 EscapeUrl(rejection.pod.name), "/status"),
-                                   .content_type = "application/strategic-merge-patch+json",
-                                   .body = RejectionPatch(rejection.pod.uid, rejection.reason, rejection.message)});
+  absl::Status status = Ask(Cat("set the status of pod ", rejection.pod.ns, "/", rejection.pod.name),
+                            {.method = "PATCH",
+                             .target = Cat("/api/v1/namespaces/", EscapeUrl(rejection.pod.ns), "/pods/",
+                                           EscapeUrl(rejection.pod.name), "/status"),
+                             .content_type = "application/strategic-merge-patch+json",
+                             .body = RejectionPatch(rejection.pod.uid, rejection.reason, rejection.message)});
   if (status.ok()) {
     const std::lock_guard lock(mutex);
     ++this->status.statuses_set;

@@ -102,7 +102,7 @@ struct PodSource::Impl {
   }
 };
 
-absl::StatusOr<std::unique_ptr<PodSource>> PodSource::Create(sd_event* loop, PodSourceOptions options,
+absl::StatusOr<std::unique_ptr<PodSource>> PodSource::Create(sd_event* loop, const PodSourceOptions& options,
                                                              PodSourceCallbacks callbacks) {
   auto impl = std::make_unique<Impl>();
   impl->callbacks = std::move(callbacks);

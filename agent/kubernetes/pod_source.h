@@ -65,7 +65,7 @@ class PodSource {
  public:
   // Starts to read. Errors: no such source, a bad URL, a source that this build or node cannot offer; the message names
   // the remedy. That a server does not answer is none: it is tried until it does, and status() says so.
-  static absl::StatusOr<std::unique_ptr<PodSource>> Create(sd_event* loop, PodSourceOptions options,
+  static absl::StatusOr<std::unique_ptr<PodSource>> Create(sd_event* loop, const PodSourceOptions& options,
                                                            PodSourceCallbacks callbacks);
   // Waits for its thread, at most a second or so.
   ~PodSource();

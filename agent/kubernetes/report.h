@@ -49,14 +49,16 @@ std::string RejectionPatch(std::string_view api_uid, std::string_view reason, st
 std::string EventBody(const EventContent& event, const EventCount& count, std::string_view node);
 std::string EventCountPatch(const EventCount& count);
 
+struct EventDelays {
+  absl::Duration same = absl::Minutes(10);   // after so long without it, it is a new one
+  absl::Duration quiet = absl::Seconds(20);  // not counted up at the server more often; what comes between is added
+};
+
 // Keeps one Event object for what happens again and again. Not more than kKept different ones are remembered.
 class EventBook {
  public:
   static constexpr size_t kKept = 512;
-  struct Delays {
-    absl::Duration same = absl::Minutes(10);   // after so long without it, it is a new one
-    absl::Duration quiet = absl::Seconds(20);  // not counted up at the server more often; what comes between is added
-  };
+  using Delays = EventDelays;
   EventBook() = default;
   explicit EventBook(const Delays& delays) : delays_(delays) {}
 
@@ -77,7 +79,7 @@ class EventBook {
   };
   static std::string Key(const EventContent& event);
 
-  const Delays delays_;
+  const Delays delays_ = {};
   std::map<std::string, Entry> entries_;
   std::deque<std::string> order_;  // keys, oldest first
   uint64_t made_ = 0;
