@@ -93,26 +93,5 @@ TEST_F(FindingsTest, WithFindingsOnlyDriftIsToldOfAndStays) {
   })) << "until someone takes it back";
 }
 
-TEST_F(FindingsTest, AReplacedCgroupIsNamedAndFencedAgain) {
-  Start();
-  const std::string path = "/sys/fs/cgroup/" + database_;
-  const std::string list = cpus_.ToString();
-  // The agent sees neither the end nor the new cgroup until both are there.
-  PauseAgent();
-  ASSERT_TRUE(WriteCgroupFile(database_, "cgroup.kill", "1"));
-  ASSERT_TRUE(AwaitCgroupFile(database_, "cgroup.events", [](const std::string& events) {
-    return events.find("populated 0") != std::string::npos;
-  }));
-  ASSERT_EQ(rmdir(path.c_str()), 0);
-  ASSERT_TRUE(std::filesystem::create_directory(path));
-  ResumeAgent();
-  EXPECT_TRUE(Await([&](const Snapshot& snapshot) {
-    const std::optional<FindingView> finding = FindIn(snapshot, "drift", "", database_);
-    return finding && finding->repaired && finding->expected != finding->seen && finding->pod.ends_with(kDatabase);
-  }));
-  EXPECT_TRUE(AwaitCgroupFile(database_, "cpuset.cpus", [&](const std::string& text) { return text == list; }));
-  EXPECT_GT(Scrape()["podfence_repair_duration_seconds_count"], 0);
-}
-
 }  // namespace
 }  // namespace podfence

@@ -25,7 +25,8 @@ TEST_F(AgentTest, GivesUpWhatOnlyAttachingNeedsAndGoesOn) {
   const uint64_t ours = Capabilities(getpid(), "CapEff");
   StartAgent("pod");
   const uint64_t kept = uint64_t{1} << CAP_DAC_OVERRIDE | uint64_t{1} << CAP_DAC_READ_SEARCH | uint64_t{1} << CAP_KILL |
-                        uint64_t{1} << CAP_NET_BIND_SERVICE | uint64_t{1} << CAP_SYS_NICE;
+                        uint64_t{1} << CAP_NET_BIND_SERVICE | uint64_t{1} << CAP_SYS_ADMIN |
+                        uint64_t{1} << CAP_SYS_NICE;
   EXPECT_EQ(Capabilities(AgentPid(), "CapEff"), kept);
   EXPECT_EQ(Capabilities(AgentPid(), "CapPrm"), kept);
 
