@@ -140,16 +140,16 @@ class Checks {
 
   void CheckCapabilities() {
     struct Needed {
-      cap_value_t value;
       std::string_view name;
       std::string_view what;
+      cap_value_t value;
       bool vital;  // without it CPUs are not exclusive; else only something less is had
     };
     const Needed all[] = {
-        {CAP_SYS_NICE, "CAP_SYS_NICE", "keep the host's tasks off exclusive CPUs, fenceHost", config_.fence_host},
-        {CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "make cpuset partitions", false},
-        {CAP_BPF, "CAP_BPF", "load the kernel programs", false},
-        {CAP_PERFMON, "CAP_PERFMON", "attach the kernel programs", false},
+        {"CAP_SYS_NICE", "keep the host's tasks off exclusive CPUs, fenceHost", CAP_SYS_NICE, config_.fence_host},
+        {"CAP_SYS_ADMIN", "make cpuset partitions", CAP_SYS_ADMIN, false},
+        {"CAP_BPF", "load the kernel programs", CAP_BPF, false},
+        {"CAP_PERFMON", "attach the kernel programs", CAP_PERFMON, false},
     };
     cap_t own = cap_get_proc();
     std::string missing;

@@ -19,7 +19,7 @@ struct PreflightCheck {
 std::string_view PreflightStateName(PreflightCheck::State state);  // ok, warning, failed
 
 struct PreflightOptions {
-  std::string root = "";                                        // of the host's files; for tests
+  std::string root;                                             // of the host's files; for tests
   std::string kubelet_config = "/var/lib/kubelet/config.yaml";  // below root
 };
 
