@@ -19,7 +19,6 @@ namespace {
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 struct LoopUnref {
   void operator()(sd_event* loop) const { sd_event_unref(loop); }

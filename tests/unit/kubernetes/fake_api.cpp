@@ -46,7 +46,7 @@ std::string FakeApi::Seen::Query(const std::string& key) const {
 }
 
 FakeApi::FakeApi(const Certificate* certificate, int port) : tls_(certificate != nullptr) {
-  if (tls_) {
+  if (certificate != nullptr) {
     server_ = std::make_unique<httplib::SSLServer>(certificate->file.c_str(), certificate->key_file.c_str());
   } else {
     server_ = std::make_unique<httplib::Server>();

@@ -12,8 +12,6 @@
 namespace podfence {
 namespace {
 
-using testing::HasSubstr;
-
 std::string Configure(const std::string& name, const std::string& version, const std::string& nri) {
   nri::ConfigureRequest message;
   message.set_runtime_name(name);

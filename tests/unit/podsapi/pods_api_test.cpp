@@ -121,13 +121,14 @@ class FakeKubelet final : public v1alpha1::Pods::Service {
 };
 
 class PodsApiTest : public testing::Test {
- protected:
+ public:
   PodsApiTest() : socket_(Cat(testing::TempDir(), "podfence-pods-api-", getpid(), ".sock")) {}
   ~PodsApiTest() override {
     source_.reset();
     StopKubelet();
   }
 
+ protected:
   void StartKubelet() {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(Cat("unix://", socket_), grpc::InsecureServerCredentials());
