@@ -125,8 +125,7 @@ TEST_F(ManageTest, PodsThatRunAlreadyAreTakenUp) {
   const std::string cgroup = CgroupOf("first", "app");
   EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), "");
   StartAgent("");
-  EXPECT_TRUE(Await([&] { return ReadCgroup(cgroup, "cpuset.cpus").size() > 0; }, absl::Seconds(60)))
-      << Log("podfence");
+  EXPECT_TRUE(Await([&] { return !ReadCgroup(cgroup, "cpuset.cpus").empty(); }, absl::Seconds(60))) << Log("podfence");
   EXPECT_EQ(CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus"))->size(), 2);
   EXPECT_TRUE(Await([&] { return ReadCgroup(cgroup, "cpu.max").starts_with("max"); }, absl::Seconds(10)));
 }
