@@ -207,14 +207,10 @@ absl::Status ManageMode::AdmitSandbox(const NriPod& pod) {
   if (!result.ok()) return result.status();
   if (result->admitted()) return absl::OkStatus();
   const Rejection& rejection = std::get<Rejection>(result->outcome);
-  Report(pod.uid, rejection);
+  if (reporter_ != nullptr) {
+    reporter_->Reject(*record, rejection.reason, rejection.reference_message, rejection.message);
+  }
   return absl::FailedPreconditionError(Cat(rejection.reason, ": ", rejection.message));
-}
-
-void ManageMode::Report(const std::string& uid, const Rejection& rejection) {
-  const PodRecordPtr record = source_->cache().Find(uid);
-  if (reporter_ == nullptr || record == nullptr) return;
-  reporter_->Reject(*record, rejection.reason, rejection.reference_message, rejection.message);
 }
 
 bool ManageMode::IsDecided(const std::string& uid) const {

@@ -57,7 +57,6 @@ class ManageMode final : public Mode {
   // The fences of all that runs, written and read back.
   absl::Status Enforce();
   bool IsGuest(const std::string& uid, const std::string& container) const;
-  void Report(const std::string& uid, const Rejection& rejection);
   // Whether the pod has decisions that its containers are held to.
   bool IsDecided(const std::string& uid) const;
   bool HasOwnCpus(const std::string& uid) const;
