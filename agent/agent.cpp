@@ -181,7 +181,7 @@ absl::Status Agent::Run() {
   return status;
 }
 
-absl::StatusOr<AdmitResult> Agent::Admit(const std::shared_ptr<const Pod>& pod) {
+absl::StatusOr<AdmitResult> Agent::Decide(const std::shared_ptr<const Pod>& pod) {
   Trace trace;
   absl::StatusOr<AdmitResult> result = ledger_->Admit(pod, trace);
   Complain("commit", result.status());
@@ -194,8 +194,13 @@ absl::StatusOr<AdmitResult> Agent::Admit(const std::shared_ptr<const Pod>& pod) 
   }
   refused_.erase(pod->uid);
   spdlog::info("pod {} ({}): admitted", pod->FullName(), pod->uid);
+  return result;
+}
+
+absl::StatusOr<AdmitResult> Agent::Admit(const std::shared_ptr<const Pod>& pod) {
+  absl::StatusOr<AdmitResult> result = Decide(pod);
   // An error here does not undo the decision: the gate before each start fences again, and says why it cannot.
-  Complain("fence", fencer_->Enforce(ledger_->state()));
+  if (result.ok() && result->admitted()) Complain("fence", fencer_->Enforce(ledger_->state()));
   return result;
 }
 

@@ -47,8 +47,10 @@ class Agent {
   const NodeState& state() const { return ledger_->state(); }
   Fencer& fencer() { return *fencer_; }
 
-  // Decides on a pod and fences what was decided; explained and, where it is refused, kept in refused() with its
-  // reasons. The Status is the commit's: on an error nothing has changed.
+  // Decides on a pod; explained and, where it is refused, kept in refused() with its reasons. The Status is the
+  // commit's: on an error nothing has changed.
+  absl::StatusOr<AdmitResult> Decide(const std::shared_ptr<const Pod>& pod);
+  // The same, and fences what was decided.
   absl::StatusOr<AdmitResult> Admit(const std::shared_ptr<const Pod>& pod);
   // A pod is refused for a reason that is not the allocator's.
   void Refuse(const Pod& pod, std::string reason, std::string message);

@@ -10,6 +10,13 @@
 #include "agent/translation.h"
 
 namespace podfence {
+namespace {
+
+// From the kubelet's question to its write: a few calls of its own, on a node that may be busy.
+constexpr absl::Duration kAnnouncedFor = absl::Seconds(10);
+
+}  // namespace
+
 Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> writes,
                std::string cgroup_root, std::string name, FindingSink sink)
     : enforcer_(std::move(enforcer)),
@@ -112,6 +119,7 @@ absl::Status Fencer::Take(const NodeState& state, absl::Time began, absl::Status
   last_writes_ = report->writes;
   last_repairs_ = 0;
   for (Finding& finding : report->findings) {
+    if (WasAnnounced(finding)) continue;
     NameWriter(finding);
     // Also one that was written over before it was read back: its writer is only the quicker one.
     if (finding.kind == FindingKind::kDrift && last_writes_ > 0) ++last_repairs_;
@@ -121,6 +129,25 @@ absl::Status Fencer::Take(const NodeState& state, absl::Time began, absl::Status
     sink_(ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()}));
   }
   return Expect();
+}
+
+void Fencer::Announce(const std::string& cgroup, const std::string& file, const std::string& value) {
+  const std::string path = Cat(cgroup_root_, "/", cgroup);
+  std::erase_if(announced_, [&](const Announced& each) {
+    return each.until < absl::Now() || (each.path == path && each.file == file);
+  });
+  announced_.push_back({.path = path, .file = file, .value = value, .until = absl::Now() + kAnnouncedFor});
+}
+
+bool Fencer::WasAnnounced(const Finding& finding) {
+  if (finding.kind != FindingKind::kDrift || !finding.repaired) return false;
+  const auto found = std::ranges::find_if(announced_, [&](const Announced& each) {
+    return each.path == finding.path && each.file == finding.file && each.value == finding.found;
+  });
+  if (found == announced_.end()) return false;
+  const bool in_time = absl::Now() <= found->until;
+  announced_.erase(found);
+  return in_time;
 }
 
 // Says who made a drift, where a probe saw the write.

@@ -54,6 +54,9 @@ class Fencer {
   absl::Status CheckContainer(const NodeState& state, const std::string& uid, const std::string& container) {
     return enforcer_.CheckContainer(state, uid, container);
   }
+  // The kubelet is about to write this value into a file of the cgroup (its path is below the root) that is fenced:
+  // that is written over like any drift, but is none. Holds for one write within the next seconds.
+  void Announce(const std::string& cgroup, const std::string& file, const std::string& value);
   // The container's process lives, or has ended: only cgroups of live containers are expected, since a one-shot init
   // container's CPUs pass to the app containers after it.
   absl::Status SetAlive(const std::string& uid, const std::string& container, bool alive);
@@ -90,6 +93,7 @@ class Fencer {
 
  private:
   absl::Status Take(const NodeState& state, absl::Time began, absl::StatusOr<EnforceReport> report);
+  bool WasAnnounced(const Finding& finding);
   void NameWriter(Finding& finding);
   absl::Status Expect();
   absl::Status ExpectWider(const NodeState& state);
@@ -106,6 +110,11 @@ class Fencer {
   std::vector<LiveFence> live_;
   int last_writes_ = 0;
   int last_repairs_ = 0;
+  struct Announced {
+    std::string path, file, value;
+    absl::Time until;
+  };
+  std::vector<Announced> announced_;
   std::optional<absl::Time> write_seen_;  // and not looked at yet
   Histogram repairs_taken_{{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 10}};
   uint64_t errors_ = 0;

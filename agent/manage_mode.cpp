@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "agent/core/text.h"
+#include "agent/enforcer/kube_values.h"
 #include "agent/nri_answers.h"
 #ifdef PODFENCE_PODS_API
 #include "agent/podsapi/pods_api.h"
@@ -153,7 +154,7 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::Synchronize(const st
     if (status.ok()) agent_.Complain("expect", agent_.fencer().SetAlive(pod->uid, container.name, alive));
   }
   synchronized_ = true;
-  Converge();
+  Settle();
   agent_.Complain("fence", Enforce());
   // The cgroups are as decided now; the runtime's own notes of them follow, so that no later update of its undoes it.
   std::vector<NriContainerUpdate> updates;
@@ -190,14 +191,7 @@ absl::Status ManageMode::AdmitSandbox(const NriPod& pod) {
   const PodRecordPtr record = source_->cache().Find(pod.uid);
   if (record == nullptr || record->pod == nullptr) {
     // Pods of the other classes hold nothing of their own: they are fenced with their class.
-    if (!guaranteed) return absl::OkStatus();
-    if (record != nullptr) {
-      return absl::InvalidArgumentError(
-          Cat("podfence refuses pod ", NameOf(pod), ": ", ToStd(record->error.message())));
-    }
-    source_->Refresh();
-    return absl::UnavailableError(Cat("podfence does not know pod ", NameOf(pod), " (", pod.uid, ") yet: ",
-                                      source_->status().description, " has not told of it. The kubelet tries again"));
+    return guaranteed ? NotKnown(pod) : absl::OkStatus();
   }
   const auto refused = agent_.refused().find(pod.uid);
   if (refused != agent_.refused().end()) {
@@ -211,6 +205,20 @@ absl::Status ManageMode::AdmitSandbox(const NriPod& pod) {
     reporter_->Reject(*record, rejection.reason, rejection.reference_message, rejection.message);
   }
   return absl::FailedPreconditionError(Cat(rejection.reason, ": ", rejection.message));
+}
+
+absl::Status ManageMode::NotKnown(const NriPod& pod) {
+  const PodRecordPtr record = source_->cache().Find(pod.uid);
+  if (record != nullptr && record->pod == nullptr) {
+    return absl::InvalidArgumentError(Cat("podfence refuses pod ", NameOf(pod), ": ", ToStd(record->error.message())));
+  }
+  if (record != nullptr) {
+    return absl::UnavailableError(Cat("podfence has not decided on pod ", NameOf(pod), " (", pod.uid,
+                                      ") yet. The kubelet tries again; where it stays so, the agent's log says why"));
+  }
+  source_->Refresh();
+  return absl::UnavailableError(Cat("podfence does not know pod ", NameOf(pod), " (", pod.uid, ") yet: ",
+                                    source_->status().description, " has not told of it. The kubelet tries again"));
 }
 
 bool ManageMode::IsDecided(const std::string& uid) const {
@@ -238,19 +246,21 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
     return absl::FailedPreconditionError(
         Cat("podfence knows no sandbox of pod ", NameOf(pod), "; the kubelet makes it anew"));
   }
-  const PodCgroup cgroup = known->cgroup;
   const bool guest = IsGuest(pod.uid, container.name);
   if (known->guaranteed() && !agent_.state().pods.contains(pod.uid)) {
-    // It runs since before Podfence and did not fit: it is shared as a whole.
-    absl::Status status = book_.PutContainer(pod, container, "", guest);
-    if (!status.ok()) return status;
-    return NriCreateReply();
+    // Its sandbox runs since before Podfence, and the pod source was behind: it is decided on now, or not made.
+    if (!agent_.refused().contains(pod.uid)) Converge();
+    if (!agent_.state().pods.contains(pod.uid)) {
+      if (!agent_.refused().contains(pod.uid)) return NotKnown(pod);
+      // It did not fit: it is shared as a whole.
+      absl::Status status = book_.PutContainer(pod, container, "", guest);
+      if (!status.ok()) return status;
+      return NriCreateReply();
+    }
   }
   // Where its last run was does not bind this one.
   if (const RuntimeBook::Container* last = book_.Find(pod.uid, container.name); last != nullptr) {
-    const NriContainer before = last->nri;
-    book_.RemoveContainer(pod, before);
-    if (absl::Status status = book_.PutSandbox(pod); !status.ok()) return status;
+    book_.Stopped(pod, last->nri);
     agent_.fencer().SetPlaces(book_.GetPlaces());
   }
   NriCreateReply reply;
@@ -259,7 +269,7 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
     const absl::StatusOr<Fence> fence = agent_.fencer().DecidedFence(agent_.state(), pod.uid, container.name);
     if (!fence.ok()) return fence.status();
     reply.adjustment.resources = ResourcesOf(*fence);
-    if (!fence->group.empty()) cgroups_path = CgroupsPathInGroup(container.cgroups_path, cgroup, fence->group);
+    if (!fence->group.empty()) cgroups_path = CgroupsPathInGroup(container.cgroups_path, known->cgroup, fence->group);
     reply.adjustment.cgroups_path = cgroups_path;
   }
   if (absl::Status status = book_.PutContainer(pod, container, cgroups_path, guest); !status.ok()) return status;
@@ -306,7 +316,14 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::UpdateContainer(cons
 
 absl::Status ManageMode::ResizeSandbox(const NriPod& pod, const std::optional<NriResources>& wanted) {
   if (!IsDecided(pod.uid) || !HasOwnCpus(pod.uid)) return absl::OkStatus();
-  return CheckPodResize(pod, wanted);
+  if (absl::Status status = CheckPodResize(pod, wanted); !status.ok()) return status;
+  // The kubelet asks for what is there, once after the start of a pod with pod-level resources, and then writes it.
+  if (wanted && wanted->cpu_quota.value_or(0) > 0) {
+    const PodCgroup& cgroup = book_.Find(pod.uid)->cgroup;
+    agent_.fencer().Announce(Cat(cgroup.top, "/", cgroup.path), "cpu.max",
+                             Cat(*wanted->cpu_quota, " ", wanted->cpu_period.value_or(kQuotaPeriodUs)));
+  }
+  return absl::OkStatus();
 }
 
 void ManageMode::Stopped(const NriPod& pod, const NriContainer& container) {
@@ -320,10 +337,15 @@ absl::Status ManageMode::Enforce() {
 }
 
 void ManageMode::Converge() {
-  if (!synchronized_ || !source_->synced()) return;
+  if (Settle()) agent_.Complain("fence", Enforce());
+}
+
+bool ManageMode::Settle() {
+  if (!synchronized_ || !source_->synced()) return false;
   ReleaseGone();
-  AdoptRunning();
+  const bool adopted = AdoptRunning();
   agent_.SetReady();
+  return adopted;
 }
 
 // Only a pod that nobody wants any more and of which nothing lives.
@@ -347,15 +369,15 @@ void ManageMode::ReleaseGone() {
 
 // On a node whose pods already run, and after a lost checkpoint: the oldest first. One that does not fit is left
 // running, shared.
-void ManageMode::AdoptRunning() {
+bool ManageMode::AdoptRunning() {
   bool adopted = false;
   for (const PodRecordPtr& record : source_->cache().ByAge()) {
     const RuntimeBook::Pod* pod = book_.Find(record->uid);
     if (pod == nullptr || !pod->sandbox || !pod->guaranteed() || record->pod == nullptr) continue;
     if (agent_.state().pods.contains(record->uid) || agent_.state().ended.contains(record->uid)) continue;
     if (!agent_.refused().contains(record->uid)) {
-      const absl::StatusOr<AdmitResult> result = agent_.Admit(record->pod);
-      if (!result.ok()) return;
+      const absl::StatusOr<AdmitResult> result = agent_.Decide(record->pod);
+      if (!result.ok()) break;  // nothing can be committed
       adopted |= result->admitted();
     }
     const auto refused = agent_.refused().find(record->uid);
@@ -366,7 +388,7 @@ void ManageMode::AdoptRunning() {
                         .message = Cat("pod ", record->FullName(), " runs since before podfence and does not fit (",
                                        refused->second.reason, "): it stays on the node shared pool")});
   }
-  if (adopted) agent_.Complain("fence", Enforce());
+  return adopted;
 }
 
 void ManageMode::Complete(Snapshot& snapshot) const {

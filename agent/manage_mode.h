@@ -42,6 +42,8 @@ class ManageMode final : public Mode {
                                                               const std::vector<NriContainer>& containers);
   absl::Status RunSandbox(const NriPod& pod);
   absl::Status AdmitSandbox(const NriPod& pod);
+  // Why there can be no decision on a Guaranteed pod now, and asks for what is lacking.
+  absl::Status NotKnown(const NriPod& pod);
   absl::StatusOr<NriCreateReply> CreateContainer(const NriPod& pod, const NriContainer& container);
   absl::Status ValidateAdjustment(const NriValidation& validation);
   absl::Status StartContainer(const NriPod& pod, const NriContainer& container);
@@ -52,7 +54,9 @@ class ManageMode final : public Mode {
 
   // Admits what runs but was never decided on, releases what is gone.
   void Converge();
-  void AdoptRunning();
+  // The same without fencing it; whether something was decided that is yet to be fenced.
+  bool Settle();
+  bool AdoptRunning();
   void ReleaseGone();
   // The fences of all that runs, written and read back.
   absl::Status Enforce();
