@@ -11,8 +11,8 @@
 
 namespace podfence {
 
-TtrpcServer::TtrpcServer(std::string service, size_t max_reply, Answer answer)
-    : service_(std::move(service)), max_reply_(max_reply), answer_(std::move(answer)) {}
+TtrpcServer::TtrpcServer(std::string service, size_t max_reply, Answer answer, uint32_t last_stream)
+    : service_(std::move(service)), max_reply_(max_reply), answer_(std::move(answer)), last_stream_(last_stream) {}
 
 absl::StatusOr<std::string> TtrpcServer::Reply(const TtrpcMessage& message) {
   if (message.oversize()) {
@@ -45,7 +45,8 @@ std::string TtrpcServer::Handle(const TtrpcMessage& message) {
       .value();
 }
 
-TtrpcClient::TtrpcClient(std::string service) : service_(std::move(service)) {}
+TtrpcClient::TtrpcClient(std::string service, uint32_t next_stream)
+    : service_(std::move(service)), next_stream_(next_stream) {}
 
 absl::StatusOr<std::string> TtrpcClient::Call(std::string_view method, std::string payload, absl::Duration now,
                                               absl::Duration timeout, Done done) {

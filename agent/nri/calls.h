@@ -21,12 +21,14 @@ class TtrpcServer {
  public:
   // Answers a method; Unimplemented for one that there is not.
   using Answer = std::function<absl::StatusOr<std::string>(const TtrpcRequest& request)>;
-  TtrpcServer(std::string service, size_t max_reply, Answer answer);
+  // last_stream: of the calls that were answered before on this connection.
+  TtrpcServer(std::string service, size_t max_reply, Answer answer, uint32_t last_stream = 0);
 
   // What to send back: the answer, or why there is none, as the reference's server says it (ttrpc server.go run): code
   // 12 for a service or method that there is not, 3 for a message out of order, 8 for one that is too large. Empty for
   // a message of a type that is not known. A reply of more than max_reply bytes is replaced by code 8.
   std::string Handle(const TtrpcMessage& message);
+  uint32_t last_stream() const { return last_stream_; }
 
  private:
   absl::StatusOr<std::string> Reply(const TtrpcMessage& message);
@@ -34,14 +36,15 @@ class TtrpcServer {
   std::string service_;
   size_t max_reply_;
   Answer answer_;
-  uint32_t last_stream_ = 0;
+  uint32_t last_stream_;
 };
 
 // Calls a service. Moments are durations since any moment in the past, of a clock that never jumps.
 class TtrpcClient {
  public:
   using Done = std::function<void(absl::StatusOr<std::string> payload)>;
-  explicit TtrpcClient(std::string service);
+  // next_stream: after the calls that were made before on this connection.
+  explicit TtrpcClient(std::string service, uint32_t next_stream = 1);
 
   // The message to send; `done` is called once, from Handle, Expire or Fail. `timeout`: InfiniteDuration for none.
   // ResourceExhausted when it is too large, or would with those that are not answered yet be more frames than the other
@@ -57,6 +60,8 @@ class TtrpcClient {
   void Fail(const absl::Status& reason);
   // When the next call's time is over; InfiniteDuration without any.
   absl::Duration next_deadline() const;
+  bool idle() const { return waiting_.empty(); }
+  uint32_t next_stream() const { return next_stream_; }
 
  private:
   struct Waiting {
@@ -70,7 +75,7 @@ class TtrpcClient {
 
   std::string service_;
   size_t frames_ = 0;  // not answered yet
-  uint32_t next_stream_ = 1;
+  uint32_t next_stream_;
   std::map<uint32_t, Waiting> waiting_;
 };
 

@@ -49,6 +49,10 @@ absl::StatusOr<std::unique_ptr<NriLink>> NriLink::Connect(sd_event* loop, const 
     return absl::UnavailableError(
         Cat("connect to the runtime's NRI socket ", path, ": ", std::strerror(error), Remedy(error)));
   }
+  return Adopt(loop, std::move(fd), std::move(on_data), std::move(on_end));
+}
+
+absl::StatusOr<std::unique_ptr<NriLink>> NriLink::Adopt(sd_event* loop, UniqueFd fd, OnData on_data, OnEnd on_end) {
   std::unique_ptr<NriLink> link(new NriLink(std::move(fd), std::move(on_data), std::move(on_end)));
   sd_event_source* source = nullptr;
   const auto ready = [](sd_event_source*, int, uint32_t events, void* self) {
@@ -66,6 +70,11 @@ absl::StatusOr<std::unique_ptr<NriLink>> NriLink::Connect(sd_event* loop, const 
 void NriLink::Send(std::string_view bytes) {
   queue_.append(bytes);
   Watch();
+}
+
+UniqueFd NriLink::Release() {
+  source_.reset();
+  return std::move(fd_);
 }
 
 // Asks to be told when the socket takes bytes, only while there are any.

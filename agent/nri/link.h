@@ -30,8 +30,15 @@ class NriLink {
   static absl::StatusOr<std::unique_ptr<NriLink>> Connect(sd_event* loop, const std::string& path, OnData on_data,
                                                           OnEnd on_end);
 
+  // The same over a socket that is connected already.
+  static absl::StatusOr<std::unique_ptr<NriLink>> Adopt(sd_event* loop, UniqueFd fd, OnData on_data, OnEnd on_end);
+
   // Queues the bytes; they go out from the loop.
   void Send(std::string_view bytes);
+  // Whether bytes wait to go out.
+  bool queued() const { return !queue_.empty(); }
+  // The end without an end of the connection: the socket goes on, on_end is not called.
+  UniqueFd Release();
 
  private:
   NriLink(UniqueFd fd, OnData on_data, OnEnd on_end);

@@ -38,6 +38,8 @@ class MuxDecoder {
   using Sink = std::function<absl::Status(uint32_t stream, std::string_view bytes)>;
   // Errors: a frame that is too large (InvalidArgument), or the sink's. After an error the decoder must not be fed.
   absl::Status Feed(std::string_view bytes, const Sink& sink);
+  // Whether a frame has come in part.
+  bool within() const { return header_size_ > 0 || left_ > 0; }
 
  private:
   std::array<char, kMuxHeader> header_{};

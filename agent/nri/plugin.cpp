@@ -58,6 +58,18 @@ struct Session {
         server(kPluginService, kMuxQueue * kMuxMaxSend,
                [this](const TtrpcRequest& request) { return service.Answer(request.method, request.payload); }),
         client(kRuntimeService) {}
+  Session(const NriHandlers* handlers, NriStatistics* statistics, const NriSession& from)
+      : service(handlers, statistics,
+                NriConfigureRequest{.runtime_name = from.runtime_name,
+                                    .runtime_version = from.runtime_version,
+                                    .nri_version = from.nri_version,
+                                    .request_timeout = from.request_timeout},
+                from.events),
+        server(
+            kPluginService, kMuxQueue * kMuxMaxSend,
+            [this](const TtrpcRequest& request) { return service.Answer(request.method, request.payload); },
+            from.last_stream),
+        client(kRuntimeService, from.next_stream) {}
 
   NriService service;
   TtrpcServer server;
@@ -96,7 +108,11 @@ struct NriPlugin::Impl {
   absl::Duration Now() const;
   void At(const EventSource& timer, absl::Duration moment) const;
   void ArmDeadline() const;
+  absl::Status MakeTimers();
   void Connect();
+  absl::Status Adopt(NriSession from);
+  void TakeRuntime();
+  void TakeRegistration();
   void TryAgain(const absl::Status& reason);
   void Register();
   absl::Status OnData(std::string_view bytes);
@@ -150,6 +166,42 @@ void NriPlugin::Impl::Connect() {
   ArmDeadline();
 }
 
+absl::Status NriPlugin::Impl::Adopt(NriSession from) {
+  session = std::make_unique<Session>(&handlers, &statistics, from);
+  const uint32_t wanted = NriWantedEvents(handlers) & NriKnownEvents(*session->service.runtime());
+  if ((wanted & ~from.events) != 0) {
+    return absl::InvalidArgumentError("the NRI connection of the former agent has not all events that this one needs");
+  }
+  absl::StatusOr<std::unique_ptr<NriLink>> link = NriLink::Adopt(
+      loop, std::move(from.socket), [this](std::string_view bytes) { return OnData(bytes); },
+      [this](const absl::Status& reason) { End(reason); });
+  if (!link.ok()) return link.status();
+  session->link = *std::move(link);
+  sd_event_source_set_enabled(retry.get(), SD_EVENT_OFF);
+  TakeRuntime();
+  TakeRegistration();
+  return absl::OkStatus();
+}
+
+void NriPlugin::Impl::TakeRuntime() {
+  const NriConfigureRequest& runtime = *session->service.runtime();
+  session->configured = Now();
+  connection.runtime_name = runtime.runtime_name;
+  connection.runtime_version = runtime.runtime_version;
+  connection.nri_version = runtime.nri_version;
+  connection.request_timeout = runtime.request_timeout;
+}
+
+void NriPlugin::Impl::TakeRegistration() {
+  connection.state = NriState::kRegistered;
+  connection.validates = (session->service.events() & NriBit(NriEvent::kValidateContainerAdjustment)) != 0;
+  connection.last_error = absl::OkStatus();
+  ++connection.registrations;
+  registered = Now();
+  refusals = 0;
+  if (handlers.on_connected) handlers.on_connected();
+}
+
 void NriPlugin::Impl::TryAgain(const absl::Status& reason) {
   connection.state = NriState::kDisconnected;
   connection.validates = false;
@@ -191,23 +243,8 @@ absl::Status NriPlugin::Impl::OnCall(const TtrpcMessage& message) {
   const bool was_configured = current.service.runtime().has_value();
   const std::string reply = current.server.Handle(message);
   if (!reply.empty()) current.Send(kMuxPluginService, reply);
-  const std::optional<NriConfigureRequest>& runtime = current.service.runtime();
-  if (runtime && !was_configured) {
-    current.configured = Now();
-    connection.runtime_name = runtime->runtime_name;
-    connection.runtime_version = runtime->runtime_version;
-    connection.nri_version = runtime->nri_version;
-    connection.request_timeout = runtime->request_timeout;
-  }
-  if (current.service.synchronized() && connection.state != NriState::kRegistered) {
-    connection.state = NriState::kRegistered;
-    connection.validates = (current.service.events() & NriBit(NriEvent::kValidateContainerAdjustment)) != 0;
-    connection.last_error = absl::OkStatus();
-    ++connection.registrations;
-    registered = Now();
-    refusals = 0;
-    if (handlers.on_connected) handlers.on_connected();
-  }
+  if (current.service.runtime() && !was_configured) TakeRuntime();
+  if (current.service.synchronized() && connection.state != NriState::kRegistered) TakeRegistration();
   return absl::OkStatus();
 }
 
@@ -253,31 +290,67 @@ void NriPlugin::Impl::End(const absl::Status& reason) {
 NriPlugin::NriPlugin(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 NriPlugin::~NriPlugin() = default;
 
-absl::StatusOr<std::unique_ptr<NriPlugin>> NriPlugin::Create(sd_event* loop, NriOptions options, NriHandlers handlers) {
-  const absl::Status status = Check(options, handlers);
-  if (!status.ok()) return status;
-  auto impl = std::make_unique<Impl>();
-  impl->loop = loop;
-  impl->delay = options.reconnect_min;
-  impl->options = std::move(options);
-  impl->handlers = std::move(handlers);
+absl::Status NriPlugin::Impl::MakeTimers() {
   sd_event_source* source = nullptr;
   const auto connect = [](sd_event_source*, uint64_t, void* self) {
     static_cast<Impl*>(self)->Connect();
     return 0;
   };
-  int result = sd_event_add_time(loop, &source, CLOCK_MONOTONIC, 0, 1000, connect, impl.get());
+  int result = sd_event_add_time(loop, &source, CLOCK_MONOTONIC, 0, 1000, connect, this);
   if (result < 0) return absl::ErrnoToStatus(-result, "arm the timer of NRI's connection");
-  impl->retry = EventSource(source);
+  retry = EventSource(source);
   const auto expire = [](sd_event_source*, uint64_t, void* self) {
     static_cast<Impl*>(self)->OnDeadline();
     return 0;
   };
-  result = sd_event_add_time(loop, &source, CLOCK_MONOTONIC, 0, 1000, expire, impl.get());
+  result = sd_event_add_time(loop, &source, CLOCK_MONOTONIC, 0, 1000, expire, this);
   if (result < 0) return absl::ErrnoToStatus(-result, "arm the timer of NRI's calls");
-  impl->deadline = EventSource(source);
+  deadline = EventSource(source);
   sd_event_source_set_enabled(source, SD_EVENT_OFF);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<NriPlugin>> NriPlugin::Create(sd_event* loop, NriOptions options, NriHandlers handlers) {
+  if (absl::Status status = Check(options, handlers); !status.ok()) return status;
+  auto impl = std::make_unique<Impl>();
+  impl->loop = loop;
+  impl->delay = options.reconnect_min;
+  impl->options = std::move(options);
+  impl->handlers = std::move(handlers);
+  if (absl::Status status = impl->MakeTimers(); !status.ok()) return status;
   return std::unique_ptr<NriPlugin>(new NriPlugin(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<NriPlugin>> NriPlugin::Resume(sd_event* loop, NriOptions options, NriHandlers handlers,
+                                                             NriSession session) {
+  absl::StatusOr<std::unique_ptr<NriPlugin>> plugin = Create(loop, std::move(options), std::move(handlers));
+  if (!plugin.ok()) return plugin;
+  if (absl::Status status = (*plugin)->impl_->Adopt(std::move(session)); !status.ok()) return status;
+  return plugin;
+}
+
+absl::StatusOr<NriSession> NriPlugin::Detach() {
+  Impl& impl = *impl_;
+  if (impl.connection.state != NriState::kRegistered) {
+    return absl::FailedPreconditionError("the runtime has not registered this agent's NRI plugin");
+  }
+  const Session& now = *impl.session;
+  if (now.mux.within() || now.calls.within() || now.replies.within() || now.link->queued() || !now.client.idle()) {
+    return absl::UnavailableError("a call of the runtime's is in progress");
+  }
+  const NriConfigureRequest& runtime = *now.service.runtime();
+  NriSession given{.socket = now.link->Release(),
+                   .runtime_name = runtime.runtime_name,
+                   .runtime_version = runtime.runtime_version,
+                   .nri_version = runtime.nri_version,
+                   .request_timeout = runtime.request_timeout,
+                   .events = now.service.events(),
+                   .last_stream = now.server.last_stream(),
+                   .next_stream = now.client.next_stream()};
+  impl.session.reset();
+  impl.connection.state = NriState::kDisconnected;
+  sd_event_source_set_enabled(impl.deadline.get(), SD_EVENT_OFF);
+  return given;
 }
 
 absl::Status NriPlugin::UpdateContainers(const std::vector<NriContainerUpdate>& updates, UpdateCallback done) {

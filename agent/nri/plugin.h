@@ -2,6 +2,7 @@
 
 #include <systemd/sd-event.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/cgroup/unique_fd.h"
 #include "agent/nri/statistics.h"
 #include "agent/nri/values.h"
 
@@ -103,11 +105,28 @@ struct NriConnection {
   absl::Status last_error;  // why the last connection ended or the last try failed; OK after a registration
 };
 
+// A registered connection without its plugin, between two calls: what another process needs to go on with it. To
+// register anew the runtime would wait for every stop that is in progress, and let nothing start meanwhile.
+struct NriSession {
+  UniqueFd socket = {};
+  std::string runtime_name = {};
+  std::string runtime_version = {};
+  std::string nri_version = {};
+  absl::Duration request_timeout = absl::ZeroDuration();
+  uint32_t events = 0;       // a mask: what was subscribed to
+  uint32_t last_stream = 0;  // ttrpc's, of the runtime's last call
+  uint32_t next_stream = 1;  // and of ours
+};
+
 class NriPlugin {
  public:
   // Connects from the loop, not from here, and goes on trying for ever. The loop must outlive the plugin. Errors:
   // InvalidArgument for a name, index, socket path or bound that cannot be.
   static absl::StatusOr<std::unique_ptr<NriPlugin>> Create(sd_event* loop, NriOptions options, NriHandlers handlers);
+  // Goes on with a session: nothing is registered or synchronized. Also InvalidArgument where the handlers want events
+  // of this runtime that the session has not.
+  static absl::StatusOr<std::unique_ptr<NriPlugin>> Resume(sd_event* loop, NriOptions options, NriHandlers handlers,
+                                                           NriSession session);
   ~NriPlugin();  // closes the connection; on_disconnected is not called
 
   // What the runtime could not change of the updates; empty where all was done or silently skipped. Errors:
@@ -118,6 +137,10 @@ class NriPlugin {
   // destroyed before. Errors (then `done` is not called): FailedPrecondition while not registered, InvalidArgument for
   // no updates or one without an id, ResourceExhausted when it is too large or too many wait.
   absl::Status UpdateContainers(const std::vector<NriContainerUpdate>& updates, UpdateCallback done);
+
+  // Gives the connection away; this plugin does nothing any more. FailedPrecondition where it is not registered,
+  // Unavailable in the middle of a call: a moment later it is possible.
+  absl::StatusOr<NriSession> Detach();
 
   const NriConnection& connection() const;
   const NriStatistics& statistics() const;

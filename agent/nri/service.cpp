@@ -43,6 +43,15 @@ std::string NriRuntimeId(const NriConfigureRequest& runtime) {
 NriService::NriService(const NriHandlers* handlers, NriStatistics* statistics, std::string old_runtime)
     : handlers_(handlers), statistics_(statistics), old_runtime_(std::move(old_runtime)) {}
 
+NriService::NriService(const NriHandlers* handlers, NriStatistics* statistics, NriConfigureRequest runtime,
+                       uint32_t events)
+    : handlers_(handlers),
+      statistics_(statistics),
+      runtime_(std::move(runtime)),
+      events_(events),
+      accepted_(true),
+      synchronized_(true) {}
+
 absl::StatusOr<std::string> NriService::Answer(std::string_view method, std::string_view payload) {
   const auto since = std::chrono::steady_clock::now();
   const std::optional<NriEvent> event = NriEventOf(method);

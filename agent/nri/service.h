@@ -28,6 +28,9 @@ class NriService {
   // asked for the older ones alone. Empty: none did.
   NriService(const NriHandlers* handlers, NriStatistics* statistics, std::string old_runtime);
 
+  // The same on a connection that another plugin of ours had: it is synchronized.
+  NriService(const NriHandlers* handlers, NriStatistics* statistics, NriConfigureRequest runtime, uint32_t events);
+
   // The reply's payload, or the error that the runtime's call ends with; Unimplemented for an unknown method.
   absl::StatusOr<std::string> Answer(std::string_view method, std::string_view payload);
 

@@ -39,6 +39,8 @@ class TtrpcDecoder {
   // Called with each message; not OK ends the feeding.
   using Sink = std::function<absl::Status(TtrpcMessage message)>;
   absl::Status Feed(std::string_view bytes, const Sink& sink);
+  // Whether a message has come in part.
+  bool within() const { return header_size_ > 0; }
 
  private:
   std::array<char, kTtrpcHeader> header_{};

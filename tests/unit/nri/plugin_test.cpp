@@ -163,6 +163,61 @@ TEST_F(NriPluginTest, ComesBackAfterARestartOfTheRuntime) {
   EXPECT_TRUE(runtime_.Call("CreateContainer", Event("u", "app")).ok());
 }
 
+TEST_F(NriPluginTest, GivesItsConnectionToAnother) {
+  StartRegistered();
+  EXPECT_TRUE(runtime_.Call("CreateContainer", Event("u", "first")).ok());
+  absl::StatusOr<NriSession> session = plugin_->Detach();
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_EQ(plugin_->connection().state, NriState::kDisconnected);
+  EXPECT_EQ(plugin_->Detach().status().code(), absl::StatusCode::kFailedPrecondition);
+  runtime_.Post("CreateContainer", Event("u", "meanwhile"));  // waits in the socket
+  log_.clear();
+  absl::StatusOr<std::unique_ptr<NriPlugin>> next =
+      NriPlugin::Resume(loop_.get(), options_, handlers_, *std::move(session));
+  ASSERT_TRUE(next.ok()) << next.status();
+  plugin_ = *std::move(next);
+  EXPECT_EQ(plugin_->connection().state, NriState::kRegistered);
+  EXPECT_EQ(plugin_->connection().runtime_version, "v2.2.0");
+  EXPECT_TRUE(plugin_->connection().validates);
+  EXPECT_TRUE(runtime_.Call("CreateContainer", Event("u", "second")).ok());
+  EXPECT_FALSE(runtime_.Closed());
+  EXPECT_THAT(log_, ElementsAre("connected", "create u/meanwhile", "create u/second"));
+  // Streams go on where they were: the runtime refuses numbers that it has seen.
+  size_t failed = 1;
+  runtime_.answer = [](const TtrpcRequest&) { return std::string(); };
+  ASSERT_TRUE(plugin_
+                  ->UpdateContainers({{.id = "c", .resources = {}, .ignore_failure = false}},
+                                     [&](const absl::StatusOr<std::vector<NriContainerUpdate>>& reply) {
+                                       ASSERT_TRUE(reply.ok()) << reply.status();
+                                       failed = reply->size();
+                                     })
+                  .ok());
+  EXPECT_TRUE(runtime_.Until([&] { return failed == 0; }));
+  // And a later end of the connection is followed by a registration.
+  runtime_.Close();
+  ASSERT_TRUE(Until(NriState::kDisconnected));
+  EXPECT_TRUE(runtime_.AcceptAndRegister(Configure()));
+}
+
+TEST_F(NriPluginTest, GivesNothingAwayInTheMiddleOfACall) {
+  StartRegistered();
+  runtime_.Write(std::string_view("\0\0\0\1\0", 5));  // of a frame's header
+  ASSERT_GT(sd_event_run(loop_.get(), 1000000), 0);
+  EXPECT_EQ(plugin_->Detach().status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(plugin_->connection().state, NriState::kRegistered);
+}
+
+TEST_F(NriPluginTest, ASessionWithoutAnEventThatIsNeededIsNotResumed) {
+  StartRegistered();
+  absl::StatusOr<NriSession> session = plugin_->Detach();
+  ASSERT_TRUE(session.ok()) << session.status();
+  handlers_.start_container = [](const NriPod&, const NriContainer&) { return absl::OkStatus(); };
+  const absl::StatusOr<std::unique_ptr<NriPlugin>> next =
+      NriPlugin::Resume(loop_.get(), options_, handlers_, *std::move(session));
+  EXPECT_EQ(next.status().code(), absl::StatusCode::kInvalidArgument) << next.status();
+  EXPECT_TRUE(runtime_.Closed()) << "so that it can be registered anew";
+}
+
 // The agent stood still, the runtime gave up and went on without it: what is left in the socket must not be acted on.
 TEST_F(NriPluginTest, CallsOfAClosedConnectionAreNotHandled) {
   StartRegistered();
