@@ -24,6 +24,9 @@ namespace {
 
 constexpr absl::Duration kTimerAccuracy = absl::Seconds(1);  // so that an idle agent wakes with others
 
+// The former agent may be in the middle of one long pass over the cgroups.
+constexpr absl::Duration kHandoverPatience = absl::Seconds(10);
+
 double UnixNow() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
 
 absl::Status LoopError(int result, std::string_view what) {
@@ -66,20 +69,11 @@ absl::Status Agent::Start() {
   if (!policy.ok()) return policy.status();
   absl::StatusOr<Allocator> allocator = Allocator::Create(*std::move(machine), *std::move(policy));
   if (!allocator.ok()) return allocator.status();
-  absl::StatusOr<StateStore> store = StateStore::Open(config_.state_directory);
-  if (!store.ok()) return store.status();
-  absl::StatusOr<Ledger::Opened> opened = Ledger::Open(*std::move(allocator), *std::move(store));
-  if (!opened.ok()) return opened.status();
-  ledger_ = std::make_unique<Ledger>(std::move(opened->ledger));
-  misfits_ = std::move(opened->misfits);
-
   if (absl::Status status = LoopError(sd_event_new(&loop_), "create it"); !status.ok()) return status;
+  if (absl::Status status = OpenLedger(*std::move(allocator)); !status.ok()) return status;
   if (absl::Status status = StartFencer(); !status.ok()) return status;
-  if (!opened->damage.empty())
-    NoteFinding({.kind = "checkpoint", .pod = "", .container = "", .message = opened->damage});
-  if (opened->restored) spdlog::info("checkpoint: {} pods restored", ledger_->state().pods.size());
   if (config_.mode == "manage") {
-    mode_ = std::make_unique<ManageMode>(*this);
+    mode_ = std::make_unique<ManageMode>(*this, std::exchange(former_, std::nullopt));
   } else {
     mode_ = std::make_unique<LocalMode>(*this);
   }
@@ -88,16 +82,54 @@ absl::Status Agent::Start() {
   return AddEventSources();
 }
 
+absl::Status Agent::OpenLedger(Allocator allocator) {
+  absl::StatusOr<StateStore> store = StateStore::Open(config_.state_directory);
+  if (absl::IsFailedPrecondition(store.status()) && config_.mode == "manage") {
+    // Another agent has the node. It is asked for it when only little is left to be done until this one can answer the
+    // runtime.
+    if (absl::Status status = StartVerifier(); !status.ok()) return status;
+    absl::StatusOr<Handover> former = AskForHandover(config_.state_directory, kHandoverPatience);
+    if (absl::IsNotFound(former.status())) return store.status();
+    if (former.ok()) {
+      spdlog::info("the former agent has handed over the node{}", former->nri ? " and the runtime's connection" : "");
+      const int lock = former->lock.Release();
+      former_ = *std::move(former);
+      store = StateStore::Open(config_.state_directory, lock);
+    } else {
+      spdlog::warn("the former agent did not hand over the node: {}", former.status().ToString());
+      store = StateStore::Open(config_.state_directory);
+    }
+  }
+  if (!store.ok()) return store.status();
+  absl::StatusOr<Ledger::Opened> opened = Ledger::Open(std::move(allocator), *std::move(store));
+  if (!opened.ok()) return opened.status();
+  ledger_ = std::make_unique<Ledger>(std::move(opened->ledger));
+  misfits_ = std::move(opened->misfits);
+  if (!opened->damage.empty()) {
+    NoteFinding({.kind = "checkpoint", .pod = "", .container = "", .message = opened->damage});
+  }
+  if (opened->restored) spdlog::info("checkpoint: {} pods restored", ledger_->state().pods.size());
+  return absl::OkStatus();
+}
+
+absl::Status Agent::StartVerifier() {
+  absl::StatusOr<std::unique_ptr<Verifier>> verifier =
+      Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_interrupts = config_.measure_interrupts});
+  if (!verifier.ok()) return verifier.status();
+  verifier_ = *std::move(verifier);
+  return absl::OkStatus();
+}
+
 absl::Status Agent::StartFencer() {
   const Allocator& allocator = ledger_->allocator();
   const EnforcerOptions options = EnforcerOptionsOf(config_, allocator);
   absl::StatusOr<Enforcer> enforcer = Enforcer::Create(config_.cgroup_hierarchy, allocator.machine(), options);
   if (!enforcer.ok()) return enforcer.status();
   if (absl::Status status = enforcer->Prepare(); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<Verifier>> verifier =
-      Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_interrupts = config_.measure_interrupts});
-  if (!verifier.ok()) return verifier.status();
-  fencer_ = std::make_unique<Fencer>(*std::move(enforcer), *std::move(verifier), WriteWatch::Create(),
+  if (verifier_ == nullptr) {
+    if (absl::Status status = StartVerifier(); !status.ok()) return status;
+  }
+  fencer_ = std::make_unique<Fencer>(*std::move(enforcer), std::move(verifier_), WriteWatch::Create(),
                                      config_.cgroup_hierarchy, options.name,
                                      [this](FindingView finding) { NoteFinding(std::move(finding)); });
   for (const Probe& probe : fencer_->Probes().probes) {
@@ -171,6 +203,7 @@ absl::Status Agent::Run() {
                ledger_->allocator().machine().Cpus().size(), ledger_->allocator().machine().nodes.size(),
                config_.listen_address.host, port());
   if (absl::Status status = LoopError(sd_event_loop(loop_), "run it"); !status.ok()) return status;
+  if (left_) return absl::OkStatus();
   spdlog::info("ending: containers go on, the host is released");
   absl::Status status;
   if (config_.release_on_exit && config_.mode == "manage") {
@@ -219,6 +252,11 @@ bool Agent::Release(const std::string& uid, bool ended) {
   Complain("fence", fencer_->Enforce(ledger_->state()));
   refused_.clear();
   return true;
+}
+
+void Agent::Leave() {
+  left_ = true;
+  sd_event_exit(loop_, 0);
 }
 
 void Agent::SetReady() {

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "agent/config/config.h"
 #include "agent/fencer.h"
 #include "agent/findings.h"
+#include "agent/handover.h"
 #include "agent/ledger.h"
 #include "agent/mailbox.h"
 #include "agent/mode.h"
@@ -36,6 +38,9 @@ class Agent {
 
   // Runs until SIGTERM or SIGINT. Containers go on after it; the host's own fence is undone.
   absl::Status Run();
+
+  // After Run: a successor has the node.
+  bool left() const { return left_; }
 
   // The port it listens on (configuration may say 0).
   int port() const { return server_->port(); }
@@ -59,6 +64,11 @@ class Agent {
   // The pod holds nothing any more, and its cgroups are gone. ended: it came to its own end. False: it could not be
   // done now, and its CPUs stay its own while anything of it may live.
   bool Release(const std::string& uid, bool ended);
+  // For a successor (handover.h): the server ends and can be started again; the loop ends, and nothing is released.
+  void StopServing() { server_.reset(); }
+  absl::Status StartServer();
+  void Leave();
+
   // From now on /-/ready says yes.
   void SetReady();
   void NoteFinding(FindingView finding);
@@ -68,8 +78,9 @@ class Agent {
  private:
   explicit Agent(Config config);
   absl::Status Start();
+  absl::Status OpenLedger(Allocator allocator);
+  absl::Status StartVerifier();
   absl::Status StartFencer();
-  absl::Status StartServer();
   absl::Status AddEventSources();
 
   void OnTimer();
@@ -77,8 +88,10 @@ class Agent {
   std::shared_ptr<const Snapshot> TakeSnapshot();
 
   Config config_;
+  std::optional<Handover> former_;  // until the mode has it
   sd_event* loop_ = nullptr;
   std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<Verifier> verifier_;  // until the fencer has it
   std::unique_ptr<Fencer> fencer_;
   std::unique_ptr<Mode> mode_;
   std::unique_ptr<SnapshotMailbox> mailbox_;
@@ -88,6 +101,7 @@ class Agent {
   FindingLog findings_;
 
   bool ready_ = false;
+  bool left_ = false;
   std::map<std::string, RejectedView> refused_;
   std::vector<std::string> misfits_;  // of the checkpoint, as long as their pods stand
   sd_event_source* timer_ = nullptr;

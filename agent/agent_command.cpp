@@ -1,5 +1,6 @@
 #include "agent/agent_command.h"
 
+#include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -48,6 +49,16 @@ absl::StatusOr<Config> Configure(const Flags& flags) {
   return config;
 }
 
+// Who supervises this process would start it again if it ended by itself, and take the node back from the successor.
+void AwaitEnd() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  int signal = 0;
+  sigwait(&signals, &signal);
+}
+
 void Run(const Flags& flags, Invocation& invocation) {
   absl::StatusOr<Config> config = Configure(flags);
   if (!config.ok()) {
@@ -60,6 +71,10 @@ void Run(const Flags& flags, Invocation& invocation) {
   spdlog::set_level(spdlog::level::from_str(config->log_level));
   absl::StatusOr<std::unique_ptr<Agent>> agent = Agent::Create(*std::move(config));
   absl::Status status = agent.ok() ? (*agent)->Run() : agent.status();
+  if (status.ok() && (*agent)->left()) {
+    agent->reset();
+    AwaitEnd();
+  }
   if (status.ok()) return;
   invocation.err << "podfence agent: " << status.message() << '\n';
   invocation.exit_code = absl::IsInvalidArgument(status) ? 2 : 1;

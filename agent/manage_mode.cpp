@@ -1,8 +1,10 @@
 #include "agent/manage_mode.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "agent/core/text.h"
@@ -38,11 +40,59 @@ absl::Status ManageMode::Start() {
   if (!node.ok()) return node.status();
   if (absl::Status status = StartReporter(*node); !status.ok()) return status;
   if (absl::Status status = StartPodSource(*node); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<NriPlugin>> nri = NriPlugin::Create(
-      agent_.loop(), {.socket = agent_.config().nri_socket_path, .index = agent_.config().nri_plugin_index},
-      Handlers());
+  if (absl::Status status = StartNri(); !status.ok()) return status;
+  return ListenForSuccessor();
+}
+
+absl::Status ManageMode::StartNri() {
+  const NriOptions options{.socket = agent_.config().nri_socket_path, .index = agent_.config().nri_plugin_index};
+  if (former_ && former_->nri) {
+    absl::StatusOr<std::unique_ptr<NriPlugin>> nri =
+        NriPlugin::Resume(agent_.loop(), options, Handlers(), *std::move(former_->nri));
+    if (nri.ok()) {
+      nri_ = *std::move(nri);
+      book_ = std::move(former_->book);
+      synchronized_ = true;
+      ExpectLiving();
+      agent_.Complain("fence", Enforce());
+      former_.reset();
+      return absl::OkStatus();
+    }
+    spdlog::warn("the former agent's connection is not used, the runtime registers this one: {}",
+                 nri.status().ToString());
+  }
+  former_.reset();
+  absl::StatusOr<std::unique_ptr<NriPlugin>> nri = NriPlugin::Create(agent_.loop(), options, Handlers());
   if (!nri.ok()) return nri.status();
   nri_ = *std::move(nri);
+  return absl::OkStatus();
+}
+
+absl::Status ManageMode::ListenForSuccessor() {
+  HandoverServer::Handlers handlers;
+  handlers.give = [this]() -> absl::StatusOr<Handover> {
+    Handover handover{.lock = UniqueFd(dup(agent_.ledger().lock_fd())), .nri = std::nullopt, .book = book_};
+    if (!handover.lock) return absl::ErrnoToStatus(errno, "copy the lock");
+    absl::StatusOr<NriSession> session = nri_->Detach();
+    if (absl::IsUnavailable(session.status())) return session.status();
+    if (session.ok()) handover.nri = *std::move(session);
+    agent_.StopServing();
+    return handover;
+  };
+  handlers.given = [this](pid_t successor) {
+    spdlog::info("the node is handed over to process {}", successor);
+    agent_.Leave();
+  };
+  handlers.take_back = [this](Handover handover) {
+    spdlog::warn("a successor asked for the node and was gone when it was to get it");
+    former_ = std::move(handover);
+    agent_.Complain("NRI", StartNri());
+    agent_.Complain("listen", agent_.StartServer());
+  };
+  absl::StatusOr<std::unique_ptr<HandoverServer>> server =
+      HandoverServer::Listen(agent_.loop(), agent_.config().state_directory, std::move(handlers));
+  if (!server.ok()) return server.status();
+  handover_ = *std::move(server);
   return absl::OkStatus();
 }
 
@@ -148,11 +198,10 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::Synchronize(const st
   for (const NriContainer& container : containers) {
     const auto pod = std::ranges::find(pods, container.pod_id, &NriPod::id);
     if (pod == pods.end() || book_.Find(pod->uid) == nullptr) continue;
-    const absl::Status status = book_.PutContainer(*pod, container, "", IsGuest(pod->uid, container.name));
-    agent_.Complain("container " + container.name + " of pod " + NameOf(*pod), status);
-    const bool alive = container.state != NriContainerState::kStopped;
-    if (status.ok()) agent_.Complain("expect", agent_.fencer().SetAlive(pod->uid, container.name, alive));
+    agent_.Complain("container " + container.name + " of pod " + NameOf(*pod),
+                    book_.PutContainer(*pod, container, "", IsGuest(pod->uid, container.name)));
   }
+  ExpectLiving();
   synchronized_ = true;
   Settle();
   agent_.Complain("fence", Enforce());
@@ -167,6 +216,15 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::Synchronize(const st
     }
   }
   return updates;
+}
+
+void ManageMode::ExpectLiving() {
+  for (const auto& [uid, pod] : book_.pods()) {
+    for (const auto& [name, container] : pod.containers) {
+      const bool alive = container.phase != ContainerPhase::kTerminated;
+      agent_.Complain("expect", agent_.fencer().SetAlive(uid, name, alive));
+    }
+  }
 }
 
 absl::Status ManageMode::RunSandbox(const NriPod& pod) {

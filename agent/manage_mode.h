@@ -1,12 +1,15 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "agent/agent.h"
+#include "agent/handover.h"
 #include "agent/kubernetes/node_reporter.h"
 #include "agent/kubernetes/pod_source.h"
 #include "agent/mode.h"
@@ -25,7 +28,8 @@ namespace podfence {
 // - Every answer comes from memory.
 class ManageMode final : public Mode {
  public:
-  explicit ManageMode(Agent& agent) : agent_(agent) {}
+  // former: what another agent has handed over.
+  ManageMode(Agent& agent, std::optional<Handover> former) : agent_(agent), former_(std::move(former)) {}
 
   std::string_view name() const override { return "manage"; }
   absl::Status Start() override;
@@ -36,6 +40,8 @@ class ManageMode final : public Mode {
  private:
   absl::Status StartPodSource(const std::string& node_name);
   absl::Status StartReporter(const std::string& node_name);
+  absl::Status StartNri();
+  absl::Status ListenForSuccessor();
   NriHandlers Handlers();
 
   absl::StatusOr<std::vector<NriContainerUpdate>> Synchronize(const std::vector<NriPod>& pods,
@@ -65,11 +71,16 @@ class ManageMode final : public Mode {
   bool IsDecided(const std::string& uid) const;
   bool HasOwnCpus(const std::string& uid) const;
 
+  // Containers that live are expected.
+  void ExpectLiving();
+
   Agent& agent_;
+  std::optional<Handover> former_;  // until Start
   RuntimeBook book_;
   std::unique_ptr<PodSource> source_;
   std::unique_ptr<NodeReporter> reporter_;  // null: no API server to tell
   std::unique_ptr<NriPlugin> nri_;
+  std::unique_ptr<HandoverServer> handover_;
   bool synchronized_ = false;  // the runtime has told once what lives
 };
 

@@ -3,6 +3,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -34,6 +35,10 @@ class RuntimeBook : public Runtime {
     bool guaranteed() const { return cgroup.class_path.empty(); }
     bool lives() const;
   };
+
+  RuntimeBook() = default;
+  // By UID.
+  explicit RuntimeBook(std::map<std::string, Pod, std::less<>> pods) : pods_(std::move(pods)) {}
 
   void Clear() { pods_.clear(); }
   // A sandbox is run, or was found. InvalidArgument where its cgroup cannot be told.

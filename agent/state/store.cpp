@@ -109,6 +109,21 @@ StateStore::~StateStore() {
   if (directory_fd_ >= 0) close(directory_fd_);
 }
 
+absl::StatusOr<StateStore> StateStore::Open(std::string directory, int lock_fd) {
+  const int directory_fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  StateStore store(std::move(directory), directory_fd, lock_fd);
+  if (directory_fd < 0) return SystemError("open the state directory", store.directory_);
+  if (absl::Status status = store.NameHolder(); !status.ok()) return status;
+  return store;
+}
+
+absl::Status StateStore::NameHolder() {
+  const std::string path = directory_ + "/lock";
+  if (ftruncate(lock_fd_, 0) != 0) return SystemError("truncate", path);
+  if (lseek(lock_fd_, 0, SEEK_SET) != 0) return SystemError("seek in", path);
+  return WriteAndSync(lock_fd_, std::to_string(getpid()), path);
+}
+
 absl::StatusOr<StateStore> StateStore::Open(std::string directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
@@ -126,9 +141,7 @@ absl::StatusOr<StateStore> StateStore::Open(std::string directory) {
         Cat("another agent", holder.ok() && !holder->empty() ? Cat(" (process ", *holder, ")") : std::string(),
             " holds ", lock_path, ": one agent a node; stop it, or give this one another --state-dir"));
   }
-  const std::string pid = std::to_string(getpid());
-  if (ftruncate(store.lock_fd_, 0) != 0) return SystemError("truncate", lock_path);
-  if (absl::Status status = WriteAndSync(store.lock_fd_, pid, lock_path); !status.ok()) return status;
+  if (absl::Status status = store.NameHolder(); !status.ok()) return status;
   return store;
 }
 

@@ -25,6 +25,8 @@ class StateStore {
   // Makes the directory if it is not there and takes its lock. FailedPrecondition names the process that holds it;
   // other errors name the directory and the system's reason.
   static absl::StatusOr<StateStore> Open(std::string directory);
+  // With the lock that another agent has handed over: a descriptor of its file, which this takes.
+  static absl::StatusOr<StateStore> Open(std::string directory, int lock_fd);
   StateStore(StateStore&& other) noexcept;
   StateStore& operator=(StateStore&& other) noexcept;
   ~StateStore();
@@ -38,9 +40,12 @@ class StateStore {
   absl::Status Commit(const NodeState& state);
 
   const std::string& directory() const { return directory_; }
+  // The lock is held as long as any copy of this descriptor is open.
+  int lock_fd() const { return lock_fd_; }
 
  private:
   StateStore(std::string directory, int directory_fd, int lock_fd);
+  absl::Status NameHolder();
   std::string directory_;
   int directory_fd_ = -1;
   int lock_fd_ = -1;
