@@ -111,17 +111,17 @@ absl::StatusOr<NumaStat> NumaStat::Parse(std::string_view text) {
   return stat;
 }
 
-uint64_t NumaStat::PagesOutside(NumaSet nodes) const {
+uint64_t NumaStat::Outside(std::string_view kind, NumaSet nodes) const {
   uint64_t sum = 0;
-  for (std::string_view kind : {"anon", "file"}) {
-    const auto found = bytes.find(kind);
-    if (found == bytes.end()) continue;
-    for (const auto& [node, amount] : found->second) {
-      if (node > NumaSet::kMaxNode || !nodes.Contains(node)) sum += amount;
-    }
+  const auto found = bytes.find(kind);
+  if (found == bytes.end()) return sum;
+  for (const auto& [node, amount] : found->second) {
+    if (node > NumaSet::kMaxNode || !nodes.Contains(node)) sum += amount;
   }
   return sum;
 }
+
+uint64_t NumaStat::PagesOutside(NumaSet nodes) const { return Outside("anon", nodes) + Outside("file", nodes); }
 
 absl::StatusOr<NumaSet> ParseNodeList(std::string_view text) {
   const absl::StatusOr<CpuSet> list = CpuSet::Parse(text);

@@ -58,7 +58,9 @@ struct NumaStat {
   std::map<std::string, std::map<int, uint64_t>, std::less<>> bytes;
 
   static absl::StatusOr<NumaStat> Parse(std::string_view text);
-  // anon and file pages of the nodes outside `nodes`.
+  // The bytes of one kind on the nodes outside `nodes`.
+  uint64_t Outside(std::string_view kind, NumaSet nodes) const;
+  // Those of anon and file together.
   uint64_t PagesOutside(NumaSet nodes) const;
 };
 

@@ -56,6 +56,10 @@ Finding NoPartition(const TreeNode& node, const Fence& wanted, const std::string
                      "leave one idle");
 }
 
+// A runtime's own process runs in the cgroup of a container before the runtime writes its set: what it maps goes along
+// with it, what it reads stays in the page cache.
+constexpr uint64_t kReadBefore = uint64_t{1} << 20;
+
 std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes, std::vector<Unseen>& unseen) {
   std::vector<Finding> findings;
   for (const TreeNode& node : nodes) {
@@ -70,6 +74,7 @@ std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes, std::
     }
     const uint64_t outside = stat->PagesOutside(node.fence->mems);
     if (outside == 0) continue;
+    if (stat->Outside("anon", node.fence->mems) == 0 && outside <= kReadBefore) continue;
     const std::string nodes_of = node.fence->mems.ToString();
     findings.push_back(MakeFinding(
         FindingKind::kMemoryOutside, node.fence, node.cgroup.path(),

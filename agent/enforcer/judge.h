@@ -33,7 +33,8 @@ std::optional<Finding> FindNotEffective(const TreeNode& node, const WholeSets& w
 // found: what the kernel says in cpuset.cpus.partition instead.
 Finding NoPartition(const TreeNode& node, const Fence& wanted, const std::string& found);
 // A finding for each container that has anonymous or file memory outside its NUMA nodes (memory.numa_stat): it was put
-// there while its set was another, or the kernel had none left on its own. What cannot be read goes to unseen.
+// there while its set was another, or the kernel had none left on its own. File memory counts from 1 MiB on. What
+// cannot be read goes to unseen.
 std::vector<Finding> FindMemoryOutside(const std::vector<TreeNode>& nodes, std::vector<Unseen>& unseen);
 // Where a cgroup that holds others of ours does not pass its controllers on: the fences below it are not there.
 absl::StatusOr<std::optional<Finding>> FindControllersOff(const Cgroup& parent);

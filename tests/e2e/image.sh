@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/layer/bin" "$work/oci/blobs/sha256"
 install -m 755 "$busybox" "$work/layer/bin/busybox"
-for name in sh sleep yes cat dd; do ln -s busybox "$work/layer/bin/$name"; done
+for name in sh sleep yes cat dd grep; do ln -s busybox "$work/layer/bin/$name"; done
 
 # put FILE: keeps it by its digest and prints that.
 put() {

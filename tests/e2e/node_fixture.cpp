@@ -57,7 +57,7 @@ void NodeTest::TearDown() {
     for (const auto& [program, pid] : programs_) std::cerr << program << "'s log:\n" << Log(program) << '\n';
   }
   for (const auto& entry : fs::directory_iterator(kManifests)) fs::remove(entry.path());
-  for (const char* program : {"podfence", "kubelet"}) {
+  for (const char* program : {"podfence", "podfence-next", "kubelet"}) {
     if (programs_.contains(program)) End(program, SIGTERM);
   }
   if (programs_.contains("containerd")) {
@@ -73,14 +73,15 @@ void NodeTest::TearDown() {
   fs::remove_all(kWork);
 }
 
-void NodeTest::Start(const std::string& program, const std::vector<std::string>& arguments) {
+void NodeTest::Start(const std::string& program, const std::vector<std::string>& arguments, const std::string& as) {
+  const std::string& name = as.empty() ? program : as;
   const pid_t pid = fork();
   ASSERT_GE(pid, 0);
   if (pid > 0) {
-    programs_[program] = pid;
+    programs_[name] = pid;
     return;
   }
-  const int fd = open(Cat(kWork, "/", program, ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  const int fd = open(Cat(kWork, "/", name, ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   dup2(fd, STDOUT_FILENO);
   dup2(fd, STDERR_FILENO);
   setsid();
@@ -126,6 +127,11 @@ void NodeTest::StartAgent(const std::string& more) {
   WriteAll(Cat(kWork, "/podfence.yaml"), Cat("mode: manage\nnodeName: ", kNode, "\nstateDirectory: ", kWork,
                                              "/state\ndriftSweepInterval: 5s\n", more));
   Start("podfence", {"agent", "--config", Cat(kWork, "/podfence.yaml")});
+}
+
+void NodeTest::StartNextAgent(const std::string& more) {
+  WriteAll(Cat(kWork, "/podfence-next.yaml"), Cat(ReadAll(Cat(kWork, "/podfence.yaml")), more));
+  Start("podfence", {"agent", "--config", Cat(kWork, "/podfence-next.yaml")}, "podfence-next");
 }
 
 void NodeTest::AddPod(const std::string& name, const std::string& manifest) {
@@ -200,6 +206,15 @@ std::string NodeTest::CgroupOf(const std::string& pod, const std::string& contai
     }
   }
   return "";
+}
+
+std::string NodeTest::ExecIn(const std::string& cgroup, const std::string& command) {
+  const std::string id = cgroup.substr(cgroup.rfind('/') + 1);
+  const std::string out = Cat(kWork, "/exec.out");
+  if (Shell(Cat("{ ", Ctr("tasks exec --exec-id e2e "), id, " sh -c '", command, "' >", out, "; }")) != 0) return "";
+  std::string text = ReadAll(out);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
 }
 
 std::string NodeTest::ReadCgroup(const std::string& cgroup, const std::string& file) {

@@ -31,6 +31,8 @@ class NodeTest : public ::testing::Test {
   void StartKubelet(const std::string& more = "");
   // Mode manage; `more`: further keys of its configuration.
   void StartAgent(const std::string& more = "");
+  // A second agent beside the first, as "podfence-next".
+  void StartNextAgent(const std::string& more = "");
   // Ends a program that a Start… made, by its name, and waits for it.
   void End(const std::string& program, int signal);
   void Signal(const std::string& program, int signal);
@@ -48,6 +50,8 @@ class NodeTest : public ::testing::Test {
 
   // The cgroup of a container below /sys/fs/cgroup; empty where there is none.
   std::string CgroupOf(const std::string& pod, const std::string& container);
+  // What a command says that is run in the container of a cgroup, without the last line break.
+  static std::string ExecIn(const std::string& cgroup, const std::string& command);
   static bool WriteCgroup(const std::string& cgroup, const std::string& file, const std::string& value);
   static std::string ReadCgroup(const std::string& cgroup, const std::string& file);
   static uint64_t CpuStat(const std::string& cgroup, const std::string& key);
@@ -61,7 +65,7 @@ class NodeTest : public ::testing::Test {
   std::string Log(const std::string& program);
 
  private:
-  void Start(const std::string& program, const std::vector<std::string>& arguments);
+  void Start(const std::string& program, const std::vector<std::string>& arguments, const std::string& as = "");
   std::map<std::string, pid_t> programs_;
 };
 

@@ -109,6 +109,14 @@ TEST_F(InspectTest, MemoryElsewhereIsNamed) {
                                                      "memory on NUMA nodes 0 alone", "8192 bytes elsewhere")));
 }
 
+// runc's own process has read them there.
+TEST_F(InspectTest, AFewFilePagesElsewhereAreNotTheContainers) {
+  tree_.Set("podfence/podml/ml-training/memory.numa_stat", "anon N0=8192 N1=0\nfile N0=0 N1=4096");
+  EXPECT_THAT(Look().findings, IsEmpty());
+  tree_.Set("podfence/podml/ml-training/memory.numa_stat", "anon N0=8192 N1=0\nfile N0=0 N1=2097152");
+  EXPECT_THAT(Look().findings, ElementsAre(Field(&Finding::kind, FindingKind::kMemoryOutside)));
+}
+
 TEST_F(InspectTest, APartitionIsHeldToo) {
   tree_.Set("podfence/cpuset.cpus.exclusive", "1-3");
   tree_.Set("podfence/podml/cpuset.cpus.exclusive", "1-3");

@@ -1,0 +1,181 @@
+// The agent through an upgrade, and pods that come and go, on a real node.
+
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include <iostream>
+#include <string>
+#include <string_view>
+
+#include "absl/time/clock.h"
+#include "agent/commands/api_client.h"
+#include "agent/core/text.h"
+#include "tests/e2e/node_fixture.h"
+
+namespace podfence {
+namespace {
+
+// No container is created while the agent is not there.
+constexpr char kRequired[] = R"(
+  [plugins.'io.containerd.nri.v1.nri'.default_validator]
+    enable = true
+    required_plugins = ["podfence"]
+)";
+
+constexpr char kSleeps[] = "while :; do sleep 1; done";
+
+class LifeTest : public NodeTest {
+ protected:
+  void StartNode() {
+    StartContainerd(kRequired);
+    StartAgent();
+    StartKubelet();
+    ASSERT_FALSE(HasFatalFailure());
+  }
+
+  // A pod of one container that runs a line of shell.
+  static std::string PodOf(const std::string& name, std::string_view resources, int grace, std::string_view script) {
+    return Cat("apiVersion: v1\nkind: Pod\nmetadata: {name: ", name, "}\nspec:\n  hostNetwork: true\n",
+               "  terminationGracePeriodSeconds: ", grace,
+               "\n  containers:\n  - name: app\n    image: test.local/work:1\n    command: [sh, -c, \"", script,
+               "\"]\n    resources: {limits: {", resources, "}}\n");
+  }
+  static std::string Exclusive(const std::string& name, int cpus, int grace = 1, std::string_view script = kSleeps) {
+    return PodOf(name, Cat("cpu: ", cpus, ", memory: 64Mi"), grace, script);
+  }
+
+  // How long the pod takes from its manifest until it runs.
+  absl::Duration TimeToRun(const std::string& name, const std::string& manifest, absl::Duration patience) {
+    const absl::Time begin = absl::Now();
+    AddPod(name, manifest);
+    EXPECT_TRUE(AwaitRunning(name, patience)) << PodStatus(name).dump(1);
+    return absl::Now() - begin;
+  }
+
+  size_t Occurrences(const std::string& program, std::string_view text) {
+    const std::string log = Log(program);
+    size_t count = 0;
+    for (size_t at = log.find(text); at != std::string::npos; at = log.find(text, at + 1)) ++count;
+    return count;
+  }
+};
+
+// Registering anew would wait for the stop, and hold up every other call of the runtime meanwhile.
+TEST_F(LifeTest, AnUpgradeWhileAPodStopsHoldsUpNobody) {
+  StartNode();
+  AddPod("steady", Exclusive("steady", 2));
+  // It takes its whole grace period.
+  AddPod("slow", Exclusive("slow", 2, 120, "trap : TERM; while :; do sleep 1; done"));
+  ASSERT_TRUE(AwaitRunning("steady"));
+  ASSERT_TRUE(AwaitRunning("slow"));
+  const absl::Duration before = TimeToRun("usual", Exclusive("usual", 2), absl::Seconds(60));
+  const std::string steady = CgroupOf("steady", "app");
+  const std::string cpus = ReadCgroup(steady, "cpuset.cpus");
+  const std::string slow = CgroupOf("slow", "app");
+  RemovePod("slow");
+  ASSERT_TRUE(
+      Await([&] { return Log("containerd").find("with timeout 120 (s)") != std::string::npos; }, absl::Seconds(30)))
+      << Log("containerd");
+
+  StartNextAgent();
+  ASSERT_TRUE(
+      Await([&] { return Log("podfence").find("handed over to process") != std::string::npos; }, absl::Seconds(60)))
+      << Log("podfence") << Log("podfence-next");
+  // The former one does nothing any more, and ends when it is told to.
+  End("podfence", SIGTERM);
+  const absl::Duration after = TimeToRun("other", Exclusive("other", 2), absl::Seconds(60));
+  std::cout << "a pod runs after " << before << " usually, and after " << after
+            << " behind an upgrade while another pod stops\n";
+  EXPECT_LE(after, before + absl::Seconds(5));
+  EXPECT_NE(ReadCgroup(slow, "cgroup.procs"), "") << "it still stops";
+  EXPECT_EQ(Occurrences("containerd", "connected and synchronized"), 1u) << "nothing was registered anew";
+  EXPECT_EQ(ReadCgroup(steady, "cpuset.cpus"), cpus);
+  EXPECT_EQ(ReadCgroup(steady, "cpuset.cpus.effective"), cpus);
+  EXPECT_EQ(ReadCgroup(CgroupOf("other", "app"), "cpuset.cpus.partition"), "root");
+  const Snapshot now = AgentNow();
+  EXPECT_EQ(now.state.pods.size(), 4u) << "the stopping pod keeps its CPUs";
+  EXPECT_EQ(now.verification.state, "clean") << Log("podfence-next");
+  ASSERT_TRUE(now.nri.has_value());
+  EXPECT_TRUE(now.nri->connected);
+}
+
+TEST_F(LifeTest, RestartsOfTheNodesProgramsChangeNoDecision) {
+  StartNode();
+  AddPod("steady", Exclusive("steady", 3));
+  ASSERT_TRUE(AwaitRunning("steady"));
+  const std::string cgroup = CgroupOf("steady", "app");
+  const std::string cpus = ReadCgroup(cgroup, "cpuset.cpus");
+  ASSERT_EQ(CpuSet::Parse(cpus)->size(), 3);
+  const auto connected = [&] {
+    const absl::StatusOr<Snapshot> now = FetchSnapshot(kAgent);
+    return now.ok() && now->nri && now->nri->connected;
+  };
+
+  End("containerd", SIGTERM);
+  EXPECT_TRUE(Await([&] { return !connected(); }, absl::Seconds(30))) << Log("podfence");
+  EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), cpus);
+  StartContainerd(kRequired);
+  EXPECT_TRUE(Await(connected, absl::Seconds(60))) << "it comes back by itself\n" << Log("podfence");
+  EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), cpus);
+
+  End("kubelet", SIGTERM);
+  StartKubelet();
+  ASSERT_TRUE(AwaitRunning("steady"));
+  EXPECT_EQ(CgroupOf("steady", "app"), cgroup) << "the same container";
+  EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), cpus);
+
+  // An exec is in its container's cgroup, and so on its CPUs.
+  EXPECT_EQ(ExecIn(cgroup, "grep Cpus_allowed_list /proc/self/status"), Cat("Cpus_allowed_list:\t", cpus));
+
+  // The sandbox dies: another one, with the pod's same UID.
+  const std::string pod = cgroup.substr(0, cgroup.rfind('/'));
+  ASSERT_TRUE(WriteCgroup(pod, "cgroup.kill", "1"));
+  std::string next;
+  ASSERT_TRUE(Await(
+      [&] {
+        next = CgroupOf("steady", "app");
+        return !next.empty() && next != cgroup && AwaitRunning("steady");
+      },
+      absl::Seconds(120)))
+      << Log("podfence");
+  EXPECT_EQ(ReadCgroup(next, "cpuset.cpus"), cpus);
+  EXPECT_EQ(AgentNow().state.pods.size(), 1u);
+  EXPECT_EQ(Scrape().at("podfence_findings_total{kind=\"drift\"}"), 0) << Log("podfence");
+}
+
+// Small pods of all kinds are started and ended while exclusive ones come and go, and one stays and is busy.
+TEST_F(LifeTest, NobodyRunsOnExclusiveCpusWhilePodsComeAndGo) {
+  constexpr int kPods = 50;
+  constexpr int kAtOnce = 10;
+  StartNode();
+  AddPod("busy", Exclusive("busy", 4, 1, "for i in 1 2 3 4; do yes >/dev/null & done; wait"));
+  ASSERT_TRUE(AwaitRunning("busy"));
+  const auto foreign = [&](const char* kind) {
+    return Scrape().at(Cat("podfence_foreign_run_seconds_total{class=\"", kind, "\"}"));
+  };
+  int made = 0;
+  for (int wave = 0; made < kPods; ++wave) {
+    const std::string exclusive = Cat("exclusive-", wave);
+    AddPod(exclusive, Exclusive(exclusive, 1 + wave % 3));
+    std::vector<std::string> names = {exclusive};
+    for (int i = 0; i < kAtOnce; ++i, ++made) {
+      names.push_back(Cat("small-", made));
+      const bool burstable = made % 2 == 0;
+      AddPod(names.back(), PodOf(names.back(), burstable ? "memory: 64Mi" : "", 1, "yes >/dev/null"));
+    }
+    for (const std::string& name : names) ASSERT_TRUE(AwaitRunning(name, absl::Seconds(180))) << name;
+    for (const std::string& name : names) RemovePod(name);
+    for (const std::string& name : names) ASSERT_TRUE(AwaitGone(name, absl::Seconds(180))) << name;
+  }
+  EXPECT_EQ(foreign("container"), 0) << Log("podfence");
+  EXPECT_EQ(foreign("host"), 0) << Log("podfence");
+  EXPECT_EQ(foreign("pause"), 0) << Log("podfence");
+  EXPECT_EQ(ThrottledUsec(CgroupOf("busy", "app")), 0u);
+  EXPECT_TRUE(Await([&] { return AgentNow().state.pods.size() == 1; }, absl::Seconds(60))) << "the others' are free";
+  const std::map<std::string, double> series = Scrape();
+  EXPECT_EQ(series.at("podfence_findings_total{kind=\"intrusion\"}"), 0) << Log("podfence");
+  EXPECT_EQ(series.at("podfence_findings_total{kind=\"escape\"}"), 0) << Log("podfence");
+}
+
+}  // namespace
+}  // namespace podfence
