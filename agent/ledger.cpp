@@ -69,6 +69,14 @@ absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod, Trace&
   return result;
 }
 
+absl::Status Ledger::Restore(PodAllocation allocation) {
+  absl::StatusOr<StateChange> change = allocator_.Restore(state_, std::move(allocation));
+  if (!change.ok()) return change.status();
+  NodeState next = state_;
+  Apply(*change, next);
+  return Commit(std::move(next));
+}
+
 absl::Status Ledger::Start(std::string_view uid, std::string_view container) {
   absl::StatusOr<StateChange> change = allocator_.Start(state_, uid, container);
   if (!change.ok()) return change.status();

@@ -31,6 +31,8 @@ class Ledger {
   // Decides on a pod. After an admission state() holds it. The Status is the commit's: on an error nothing has changed,
   // and the pod may be tried again. trace is filled with the decision's reasons.
   absl::StatusOr<AdmitResult> Admit(std::shared_ptr<const Pod> pod, Trace& trace);
+  // Takes up a pod as an earlier agent decided on it (Allocator::Restore), and commits.
+  absl::Status Restore(PodAllocation allocation);
   // A container was started (Allocator::Start). Commits only where that changes anything.
   absl::Status Start(std::string_view uid, std::string_view container);
   // The pod holds nothing any more. ended: it came to its own end, and stays ended while its manifest stands.

@@ -10,6 +10,7 @@
 #include "agent/core/text.h"
 #include "agent/enforcer/kube_values.h"
 #include "agent/nri_answers.h"
+#include "agent/state/state_json.h"
 #ifdef PODFENCE_PODS_API
 #include "agent/podsapi/pods_api.h"
 #endif
@@ -329,6 +330,8 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
     reply.adjustment.resources = ResourcesOf(*fence);
     if (!fence->group.empty()) cgroups_path = CgroupsPathInGroup(container.cgroups_path, known->cgroup, fence->group);
     reply.adjustment.cgroups_path = cgroups_path;
+    reply.adjustment.annotations[kDecisionAnnotation] =
+        AllocationToJson(agent_.state().pods.find(pod.uid)->second).dump();
   }
   if (absl::Status status = book_.PutContainer(pod, container, cgroups_path, guest); !status.ok()) return status;
   agent_.fencer().SetPlaces(book_.GetPlaces());
@@ -392,61 +395,6 @@ void ManageMode::Stopped(const NriPod& pod, const NriContainer& container) {
 absl::Status ManageMode::Enforce() {
   agent_.fencer().SetPlaces(book_.GetPlaces());
   return agent_.fencer().Enforce(agent_.state());
-}
-
-void ManageMode::Converge() {
-  if (Settle()) agent_.Complain("fence", Enforce());
-}
-
-bool ManageMode::Settle() {
-  if (!synchronized_ || !source_->synced()) return false;
-  ReleaseGone();
-  const bool adopted = AdoptRunning();
-  agent_.SetReady();
-  return adopted;
-}
-
-// Only a pod that nobody wants any more and of which nothing lives.
-void ManageMode::ReleaseGone() {
-  std::vector<std::pair<std::string, bool>> gone;  // UID, ended by itself
-  std::set<std::string, std::less<>> wanted;
-  for (const auto& [uid, allocation] : agent_.state().pods) {
-    const PodRecordPtr record = source_->cache().Find(uid);
-    const RuntimeBook::Pod* pod = book_.Find(uid);
-    const bool over = record == nullptr || record->is_terminal();
-    if (over && (pod == nullptr || !pod->lives())) gone.emplace_back(uid, record != nullptr);
-  }
-  for (const auto& [uid, ended] : gone) {
-    const std::string name = agent_.state().pods.find(uid)->second.pod->FullName();
-    if (agent_.Release(uid, ended)) spdlog::info("pod {} ({}): gone; its CPUs are free", name, uid);
-  }
-  for (const PodRecordPtr& record : source_->cache().ByAge()) wanted.insert(record->uid);
-  agent_.Complain("commit", agent_.ledger().ForgetEnded(wanted));
-  std::erase_if(agent_.refused(), [&](const auto& entry) { return !wanted.contains(entry.first); });
-}
-
-// On a node whose pods already run, and after a lost checkpoint: the oldest first. One that does not fit is left
-// running, shared.
-bool ManageMode::AdoptRunning() {
-  bool adopted = false;
-  for (const PodRecordPtr& record : source_->cache().ByAge()) {
-    const RuntimeBook::Pod* pod = book_.Find(record->uid);
-    if (pod == nullptr || !pod->sandbox || !pod->guaranteed() || record->pod == nullptr) continue;
-    if (agent_.state().pods.contains(record->uid) || agent_.state().ended.contains(record->uid)) continue;
-    if (!agent_.refused().contains(record->uid)) {
-      const absl::StatusOr<AdmitResult> result = agent_.Decide(record->pod);
-      if (!result.ok()) break;  // nothing can be committed
-      adopted |= result->admitted();
-    }
-    const auto refused = agent_.refused().find(record->uid);
-    if (refused == agent_.refused().end()) continue;
-    agent_.NoteFinding({.kind = "misfit",
-                        .pod = record->FullName(),
-                        .container = "",
-                        .message = Cat("pod ", record->FullName(), " runs since before podfence and does not fit (",
-                                       refused->second.reason, "): it stays on the node shared pool")});
-  }
-  return adopted;
 }
 
 void ManageMode::Complete(Snapshot& snapshot) const {

@@ -63,6 +63,8 @@ class ManageMode final : public Mode {
   // The same without fencing it; whether something was decided that is yet to be fenced.
   bool Settle();
   bool AdoptRunning();
+  // Takes up what running containers carry along, where the checkpoint has been lost.
+  bool RestoreCarried();
   void ReleaseGone();
   // The fences of all that runs, written and read back.
   absl::Status Enforce();

@@ -31,4 +31,8 @@ absl::Status CheckResize(const Fence& fence, const NriResources& present, const 
 // computePodResizeAction).
 absl::Status CheckPodResize(const NriPod& pod, const std::optional<NriResources>& wanted);
 
+// The container's annotation that holds the decision on its pod, for an agent whose checkpoint is lost; containerd and
+// CRI-O keep it with the container.
+inline constexpr char kDecisionAnnotation[] = "podfence.decision";
+
 }  // namespace podfence

@@ -127,6 +127,23 @@ AdmitResult Allocator::Admit(const NodeState& state, std::shared_ptr<const Pod> 
   return result;
 }
 
+absl::StatusOr<StateChange> Allocator::Restore(const NodeState& state, PodAllocation allocation) const {
+  const std::string name = allocation.pod->FullName();
+  if (state.pods.contains(allocation.pod->uid)) {
+    return absl::AlreadyExistsError(Cat("pod ", name, " (uid ", allocation.pod->uid, ") is already admitted"));
+  }
+  Draft draft = NewDraft(state, allocation.pod);
+  draft.allocation = std::move(allocation);
+  const CpuSet held = draft.allocation.HeldCpus();
+  if (const CpuSet taken = held - state.shared_cpus; !taken.empty()) {
+    return absl::FailedPreconditionError(
+        Cat("pod ", name, " held CPUs ", taken.ToString(), ", which are not free now"));
+  }
+  draft.shared_cpus -= held;
+  if (absl::Status status = parts_->managers.memory.Restore(draft); !status.ok()) return status;
+  return parts_->Checked(state, MakeChange(std::move(draft)));
+}
+
 absl::StatusOr<StateChange> Allocator::Start(const NodeState& state, std::string_view uid,
                                              std::string_view container) const {
   const auto found = state.pods.find(uid);

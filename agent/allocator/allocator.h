@@ -57,6 +57,10 @@ class Allocator {
   AdmitResult Admit(const NodeState& state, std::shared_ptr<const Pod> pod,
                     const std::vector<DeviceHints>& devices = {}, Trace* trace = nullptr) const;
 
+  // Takes up a pod as it was decided before, by an agent whose checkpoint is lost: in the state it then holds just
+  // that. AlreadyExists for a UID in the state, FailedPrecondition where what it holds is not free.
+  absl::StatusOr<StateChange> Restore(const NodeState& state, PodAllocation allocation) const;
+
   // A container was started: an earlier one-shot init container's memory that is no longer needed is freed
   // (memory_manager.go AddContainer). NotFound names an unknown UID or container.
   absl::StatusOr<StateChange> Start(const NodeState& state, std::string_view uid, std::string_view container) const;

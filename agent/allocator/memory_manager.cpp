@@ -299,6 +299,26 @@ void MemoryManager::Release(Draft& draft) const {
   draft.allocation.memory.clear();
 }
 
+absl::Status MemoryManager::Restore(Draft& draft) const {
+  std::vector<const MemoryBlock*> booked;
+  for (const MemoryBlock& block : draft.allocation.memory) booked.push_back(&block);
+  if (booked.empty()) {
+    for (const ContainerAllocation& container : draft.allocation.containers) {
+      for (const MemoryBlock& block : container.memory) booked.push_back(&block);
+    }
+  }
+  for (const MemoryBlock* block : booked) {
+    if (ViolatesGroups(draft.nodes, block->numa) ||
+        !HasFree(draft.nodes, block->numa, {{.resource = block->resource, .bytes = block->bytes}})) {
+      return absl::FailedPreconditionError(Cat("pod ", draft.pod->FullName(), " held ", block->bytes, " bytes of ",
+                                               block->resource, " on NUMA nodes ", block->numa.ToString(),
+                                               ", which are not free now"));
+    }
+    TakeMemory(draft.nodes, block->numa, block->resource, block->bytes);
+  }
+  return absl::OkStatus();
+}
+
 Isolation MemoryManager::IsolationOf(const Draft& draft, const Container& container) const {
   const ContainerAllocation* allocation = draft.allocation.Find(container.name);
   if (allocation == nullptr || allocation->memory.empty()) return Isolation::kHost;

@@ -32,6 +32,8 @@ class MemoryManager {
   void Start(Draft& draft, const Container& container) const;
   // Returns everything the pod of draft.allocation holds to draft.nodes.
   void Release(Draft& draft) const;
+  // The inverse: books what draft.allocation holds. FailedPrecondition where that is not free.
+  absl::Status Restore(Draft& draft) const;
 
   Isolation IsolationOf(const Draft& draft, const Container& container) const;
   // Memory and huge pages asked for, in bytes and resource order; empty: it shares.

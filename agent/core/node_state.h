@@ -50,6 +50,8 @@ struct PodAllocation {
 
   const ContainerAllocation* Find(std::string_view container) const;
   ContainerAllocation* Find(std::string_view container);
+  // All CPUs that are no longer the node's: the bubble, or what the containers have of their own.
+  CpuSet HeldCpus() const;
 };
 
 // One resource of one NUMA node, in bytes (memorymanager/state: MemoryTable).

@@ -41,6 +41,15 @@ std::string_view IsolationName(Isolation isolation) {
   return "";
 }
 
+CpuSet PodAllocation::HeldCpus() const {
+  if (cpus) return *cpus;
+  CpuSet held;
+  for (const ContainerAllocation& container : containers) {
+    if (container.cpus) held |= *container.cpus;
+  }
+  return held;
+}
+
 const ContainerAllocation* PodAllocation::Find(std::string_view container) const {
   for (const ContainerAllocation& allocation : containers) {
     if (allocation.name == container) return &allocation;

@@ -7,15 +7,6 @@
 namespace podfence {
 namespace {
 
-CpuSet CpusOf(const PodAllocation& allocation) {
-  if (allocation.cpus) return *allocation.cpus;
-  CpuSet cpus;
-  for (const ContainerAllocation& container : allocation.containers) {
-    if (container.cpus) cpus |= *container.cpus;
-  }
-  return cpus;
-}
-
 const NumaNodeMemory* FindNode(const std::vector<NumaNodeMemory>& nodes, int id) {
   const auto found = std::ranges::find(nodes, id, &NumaNodeMemory::id);
   return found == nodes.end() ? nullptr : &*found;
@@ -53,7 +44,7 @@ AdoptedState AdoptState(const NodeState& committed, const NodeState& initial, co
       .misfits = {}};
   const CpuSet present = machine.Cpus();
   for (const auto& [uid, allocation] : committed.pods) {
-    const CpuSet held = CpusOf(allocation);
+    const CpuSet held = allocation.HeldCpus();
     adopted.state.shared_cpus -= held;
     const std::string name = allocation.pod->FullName();
     const auto misfit = [&](const CpuSet& cpus, std::string_view why) {

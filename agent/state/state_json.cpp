@@ -116,13 +116,17 @@ class Reader {
   }
 
   PodAllocation ReadPod(const json& value, const std::string& place) {
-    PodAllocation allocation;
     absl::StatusOr<Pod> pod = ParsePodJson(Member(value, "pod", place));
     if (!pod.ok()) {
       Fail(place + ".pod", ToStd(pod.status().message()));
-      return allocation;
+      return {};
     }
     DefaultPod(*pod);
+    return ReadAllocation(value, std::make_shared<const Pod>(*std::move(pod)), place);
+  }
+
+  PodAllocation ReadAllocation(const json& value, std::shared_ptr<const Pod> pod, const std::string& place) {
+    PodAllocation allocation;
     for (const json& container : List(Member(value, "containers", place), place + ".containers")) {
       allocation.containers.push_back(
           ReadContainer(container, Cat(place, ".containers[", allocation.containers.size(), "]")));
@@ -135,7 +139,7 @@ class Reader {
       ++expected;
     });
     if (expected != allocation.containers.size()) Fail(place + ".containers", "lists more than the pod has");
-    allocation.pod = std::make_shared<const Pod>(*std::move(pod));
+    allocation.pod = std::move(pod);
     if (const json& cpus = Member(value, "cpus", place); !cpus.is_null()) allocation.cpus = Cpus(cpus, place + ".cpus");
     allocation.memory = Blocks(Member(value, "memory", place), place + ".memory");
     return allocation;
@@ -163,6 +167,28 @@ class Reader {
 
 }  // namespace
 
+json AllocationToJson(const PodAllocation& allocation) {
+  json containers = json::array();
+  for (const ContainerAllocation& container : allocation.containers) {
+    json entry = {{"name", container.name},
+                  {"memory", BlocksToJson(container.memory)},
+                  {"cpuIsolation", IsolationName(container.cpu_isolation)},
+                  {"memoryIsolation", IsolationName(container.memory_isolation)}};
+    if (container.cpus) entry["cpus"] = container.cpus->ToString();
+    containers.push_back(std::move(entry));
+  }
+  json value = {{"containers", std::move(containers)}, {"memory", BlocksToJson(allocation.memory)}};
+  if (allocation.cpus) value["cpus"] = allocation.cpus->ToString();
+  return value;
+}
+
+absl::StatusOr<PodAllocation> AllocationFromJson(const json& value, std::shared_ptr<const Pod> pod) {
+  Reader reader;
+  PodAllocation allocation = reader.ReadAllocation(value, std::move(pod), "decision");
+  if (!reader.status().ok()) return reader.status();
+  return allocation;
+}
+
 json StateToJson(const NodeState& state) {
   json nodes = json::array();
   for (const NumaNodeMemory& node : state.nodes) {
@@ -180,19 +206,8 @@ json StateToJson(const NodeState& state) {
   }
   json pods = json::object();
   for (const auto& [uid, allocation] : state.pods) {
-    json containers = json::array();
-    for (const ContainerAllocation& container : allocation.containers) {
-      json entry = {{"name", container.name},
-                    {"memory", BlocksToJson(container.memory)},
-                    {"cpuIsolation", IsolationName(container.cpu_isolation)},
-                    {"memoryIsolation", IsolationName(container.memory_isolation)}};
-      if (container.cpus) entry["cpus"] = container.cpus->ToString();
-      containers.push_back(std::move(entry));
-    }
-    json pod = {{"pod", PodToJson(*allocation.pod)},
-                {"containers", std::move(containers)},
-                {"memory", BlocksToJson(allocation.memory)}};
-    if (allocation.cpus) pod["cpus"] = allocation.cpus->ToString();
+    json pod = AllocationToJson(allocation);
+    pod["pod"] = PodToJson(*allocation.pod);
     pods[uid] = std::move(pod);
   }
   return {{"sharedCpus", state.shared_cpus.ToString()},

@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "agent/commands/api_client.h"
 #include "agent/core/text.h"
+#include "agent/state/store.h"
 
 namespace podfence {
 namespace {
@@ -128,6 +129,8 @@ void NodeTest::StartAgent(const std::string& more) {
                                              "/state\ndriftSweepInterval: 5s\n", more));
   Start("podfence", {"agent", "--config", Cat(kWork, "/podfence.yaml")});
 }
+
+void NodeTest::LoseCheckpoint() { ASSERT_TRUE(fs::remove(CheckpointPath(Cat(kWork, "/state")))); }
 
 void NodeTest::StartNextAgent(const std::string& more) {
   WriteAll(Cat(kWork, "/podfence-next.yaml"), Cat(ReadAll(Cat(kWork, "/podfence.yaml")), more));

@@ -33,6 +33,8 @@ class NodeTest : public ::testing::Test {
   void StartAgent(const std::string& more = "");
   // A second agent beside the first, as "podfence-next".
   void StartNextAgent(const std::string& more = "");
+  // The checkpoint of an agent that does not run.
+  static void LoseCheckpoint();
   // Ends a program that a Start… made, by its name, and waits for it.
   void End(const std::string& program, int signal);
   void Signal(const std::string& program, int signal);

@@ -26,7 +26,7 @@ class HandoverTest : public testing::Test {
     directory_ = name;
     EXPECT_GE(sd_event_new(&loop_), 0);
   }
-  ~HandoverTest() override {
+  void TearDown() override {
     server_.reset();
     sd_event_unref(loop_);
     std::filesystem::remove_all(directory_);

@@ -194,6 +194,66 @@ TEST(StateJsonTest, ErrorsNameThePlace) {
   EXPECT_THAT(message(nlohmann::json::array()), HasSubstr("must be an object"));
 }
 
+// From what each pod's containers carry along the node's whole state comes back.
+TEST(RestoreTest, WhatPodsHoldRebuildsTheState) {
+  for (const std::string scope : {"pod", "container"}) {
+    const Allocator allocator = MakeAllocator(TwoNodes(), scope);
+    const NodeState decided = Decided(allocator);
+    ASSERT_EQ(decided.pods.size(), 2u);
+    NodeState rebuilt = allocator.InitialState();
+    for (const auto& [uid, held] : decided.pods) {
+      absl::StatusOr<PodAllocation> carried =
+          AllocationFromJson(nlohmann::json::parse(AllocationToJson(held).dump()), held.pod);
+      ASSERT_TRUE(carried.ok()) << carried.status();
+      const absl::StatusOr<StateChange> change = allocator.Restore(rebuilt, *carried);
+      ASSERT_TRUE(change.ok()) << change.status();
+      Apply(*change, rebuilt);
+      EXPECT_EQ(allocator.Restore(rebuilt, *carried).status().code(), absl::StatusCode::kAlreadyExists);
+    }
+    EXPECT_EQ(StateToJson(rebuilt), StateToJson(decided)) << scope;
+  }
+}
+
+TEST(RestoreTest, WhatIsNotFreeIsNotTaken) {
+  const Allocator allocator = MakeAllocator(TwoNodes(), "container");
+  const NodeState decided = Decided(allocator);
+  PodAllocation again = decided.pods.begin()->second;
+  auto other = std::make_shared<Pod>(*again.pod);
+  other->uid = "another";
+  again.pod = other;
+  const absl::Status cpus = allocator.Restore(decided, again).status();
+  EXPECT_EQ(cpus.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(cpus.message()), HasSubstr("which are not free now"));
+  // The same with free CPUs and too much memory.
+  NodeState empty = allocator.InitialState();
+  bool grown = false;
+  for (ContainerAllocation& container : again.containers) {
+    for (MemoryBlock& block : container.memory) {
+      block.bytes = 100 * kGib;
+      grown = true;
+    }
+  }
+  ASSERT_TRUE(grown);
+  const absl::Status memory = allocator.Restore(empty, again).status();
+  EXPECT_EQ(memory.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(memory.message()), HasSubstr("bytes of memory on NUMA nodes"));
+}
+
+TEST(RestoreTest, WhatIsNoDecisionIsAnErrorWithItsPlace) {
+  const Allocator allocator = MakeAllocator(TwoNodes(), "container");
+  const PodAllocation held = Decided(allocator).pods.begin()->second;
+  const auto message = [&](const nlohmann::json& json) {
+    return std::string(AllocationFromJson(json, held.pod).status().message());
+  };
+  nlohmann::json json = AllocationToJson(held);
+  json["containers"][0]["cpus"] = "3-1";
+  EXPECT_THAT(message(json), HasSubstr("decision.containers[0].cpus"));
+  json = AllocationToJson(held);
+  json["containers"].erase(0);
+  EXPECT_THAT(message(json), HasSubstr("in the pod's order"));
+  EXPECT_THAT(message(nlohmann::json("text")), HasSubstr("decision: must be an object"));
+}
+
 TEST(AdoptTest, TheSameMachineAndPolicyChangeNothing) {
   for (const char* scope : {"pod", "container"}) {
     const Allocator allocator = MakeAllocator(TwoNodes(), scope);
