@@ -198,7 +198,8 @@ TEST(StateJsonTest, ErrorsNameThePlace) {
 TEST(RestoreTest, WhatPodsHoldRebuildsTheState) {
   for (const std::string scope : {"pod", "container"}) {
     const Allocator allocator = MakeAllocator(TwoNodes(), scope);
-    const NodeState decided = Decided(allocator);
+    NodeState decided = Decided(allocator);
+    decided.ended.clear();  // of these nothing runs
     ASSERT_EQ(decided.pods.size(), 2u);
     NodeState rebuilt = allocator.InitialState();
     for (const auto& [uid, held] : decided.pods) {
