@@ -211,6 +211,23 @@ TEST_F(VerifierTest, AProcessMovedOntoAnExclusiveCpuIsFound) {
   EXPECT_EQ(found[0].container, "exclusive");
 }
 
+// Switches on a CPU that goes off and comes back are not all traced; no time of a task is lost with them.
+TEST_F(VerifierTest, ACpuSwitchedOffAndOnLosesNoRun) {
+  Spin("test/pod1/exclusive");
+  Spin("test/pod1/exclusive");
+  for (int i = 0; i < 5; ++i) {
+    WriteFile("/sys/devices/system/cpu/cpu5/online", "0");
+    const Observation off = Read();
+    EXPECT_EQ(off.miscounted_switches, 0U);
+    WriteFile("/sys/devices/system/cpu/cpu5/online", "1");
+    std::this_thread::sleep_for(200ms);
+    const Observation on = Read();
+    EXPECT_EQ(on.miscounted_switches, 0U);
+    EXPECT_GT(on.fences[0].cpu_ns, off.fences[0].cpu_ns);
+    EXPECT_EQ(on.missed_runs, 0U);
+  }
+}
+
 TEST_F(VerifierTest, ThrottlingThroughThePodsCgroupIsFoundAndNamed) {
   Spin("test/pod1/exclusive");
   Read();
