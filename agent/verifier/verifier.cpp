@@ -145,7 +145,7 @@ void KernelVerifier::StartProbes(const VerifierOptions& options) {
   writes_ = Try({.name = "cgroup_write",
                  .hook = "fentry/cgroup_file_write",
                  .what = "who wrote the control files of fences and of the cgroups above them"},
-                sched_ != nullptr ? WriteProbe::Start(*sched_, sizes_) : NoTables());
+                sched_ != nullptr ? WriteProbe::Start(*sched_) : NoTables());
   bandwidth_ = Try({.name = "bandwidth",
                     .hook = "iter/cgroup",
                     .what = "the scheduler's throttling accounts, compared with cpu.stat"},
@@ -156,7 +156,7 @@ void KernelVerifier::StartProbes(const VerifierOptions& options) {
   const auto interrupts = [&]() -> absl::StatusOr<std::unique_ptr<InterruptProbe>> {
     if (!options.measure_interrupts) return absl::CancelledError("off: measureInterrupts");
     if (sched_ == nullptr) return NoTables();
-    return InterruptProbe::Start(*sched_, sizes_);
+    return InterruptProbe::Start(*sched_);
   };
   interrupts_ = Try({.name = "interrupts",
                      .hook = "raw_tp/irq_handler_*, softirq_*",
@@ -169,7 +169,7 @@ void KernelVerifier::StartProbes(const VerifierOptions& options) {
 void KernelVerifier::TryAffinities() {
   const auto drift = [&](std::string_view name) -> absl::StatusOr<std::unique_ptr<DriftProbe>> {
     if (sched_ == nullptr) return NoTables();
-    return DriftProbe::Start(name, *sched_, sizes_);
+    return DriftProbe::Start(name, *sched_);
   };
   request_ = Try({.name = "affinity_request",
                   .hook = "fentry/__sched_setaffinity",
@@ -206,7 +206,7 @@ void KernelVerifier::TryMoves() {
     if (!running.empty()) {
       started = absl::CancelledError(Cat("not needed: ", running, " runs"));
     } else if (sched_ != nullptr) {
-      started = MoveProbe::Start(way.means, *sched_, sizes_);
+      started = MoveProbe::Start(way.means, *sched_);
     }
     if (started.ok()) running = way.name;
     std::unique_ptr<MoveProbe> probe_of = Try(std::move(probe), std::move(started));
