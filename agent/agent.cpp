@@ -244,13 +244,14 @@ void Agent::Refuse(const Pod& pod, std::string reason, std::string message) {
 
 bool Agent::Release(const std::string& uid, bool ended) {
   absl::Status status = fencer_->RemovePod(uid);
-  Complain("remove pod " + uid, status);
+  Complain("remove pod " + uid, status, uid);
   if (!status.ok()) return false;
   status = ledger_->Remove(uid, ended);
   Complain("commit", status);
   if (!status.ok()) return false;
   Complain("fence", fencer_->Enforce(ledger_->state()));
   refused_.clear();
+  ForgetComplaints([&](const std::string& of) { return of == uid; });
   return true;
 }
 
@@ -324,16 +325,8 @@ void Agent::NoteFinding(FindingView finding) {
   if (noted != nullptr) spdlog::warn("{}", FindingLine(*noted));
 }
 
-void Agent::Complain(const std::string& what, const absl::Status& status) {
-  if (status.ok()) {
-    complaints_.erase(what);
-    return;
-  }
-  std::string text = status.ToString();
-  std::string& last = complaints_[what];
-  if (last == text) return;
-  spdlog::error("{}: {}", what, text);
-  last = std::move(text);
+void Agent::Complain(const std::string& what, const absl::Status& status, const std::string& uid) {
+  if (complaints_.Note(what, status, uid)) spdlog::error("{}: {}", what, status.ToString());
 }
 
 }  // namespace podfence

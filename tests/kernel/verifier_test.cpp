@@ -344,6 +344,10 @@ TEST_F(VerifierTest, WhoWroteAFenceIsRememberedUntilItIsForgotten) {
   EXPECT_GT(who->at_ns, 0U);
   EXPECT_EQ(verifier_->WhoWrote(id("test/pod1"), "cpu.max").value_or(Writer{}).pid, above);
   EXPECT_FALSE(verifier_->WhoWrote(id("test/host"), "cgroup.max.depth").has_value()) << "no fence, nor above one";
+  ASSERT_TRUE(verifier_->RememberWriters({id("test/host")}).ok());
+  const pid_t beside = writes("test/host/cgroup.max.depth", "4");
+  EXPECT_EQ(verifier_->WhoWrote(id("test/host"), "cgroup.max.depth").value_or(Writer{}).pid, beside);
+  EXPECT_EQ(verifier_->WhoWrote(id("test/pod1"), "cpu.max").value_or(Writer{}).pid, above) << "remembered as before";
 
   // Our own writes are the decision, and name nobody.
   WriteFile(Path("test/pod1/sidecar/cpuset.cpus"), "6");
