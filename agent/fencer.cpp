@@ -126,7 +126,10 @@ absl::Status Fencer::Take(const NodeState& state, absl::Time began, absl::Status
     if (finding.repaired) {
       repairs_taken_.Observe(absl::ToDoubleSeconds(absl::Now() - began));
     }
-    sink_(ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()}));
+    FindingView view = ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()});
+    // Not since it was repaired.
+    if (finding.kind == FindingKind::kDrift) view.since = absl::ToDoubleSeconds(report->looked - absl::UnixEpoch());
+    sink_(std::move(view));
   }
   return Expect();
 }
