@@ -22,7 +22,8 @@
 namespace podfence {
 namespace {
 
-constexpr absl::Duration kTimerAccuracy = absl::Seconds(1);  // so that an idle agent wakes with others
+// How late a sweep may come, so that an idle agent wakes with others.
+absl::Duration TimerAccuracy(absl::Duration interval) { return std::min(absl::Seconds(1), interval / 10); }
 
 // The former agent may be in the middle of one long pass over the cgroups.
 constexpr absl::Duration kHandoverPatience = absl::Seconds(10);
@@ -180,7 +181,7 @@ absl::Status Agent::AddEventSources() {
   };
   status.Update(
       LoopError(sd_event_add_time_relative(loop_, &timer_, CLOCK_MONOTONIC, Micros(config_.drift_sweep_interval),
-                                           Micros(kTimerAccuracy), kOnTimer, this),
+                                           Micros(TimerAccuracy(config_.drift_sweep_interval)), kOnTimer, this),
                 "the sweep's timer"));
   static constexpr auto kOnWrite = [](sd_event_source*, int, uint32_t, void* data) {
     Agent* agent = static_cast<Agent*>(data);
@@ -244,13 +245,14 @@ void Agent::Refuse(const Pod& pod, std::string reason, std::string message) {
 
 bool Agent::Release(const std::string& uid, bool ended) {
   absl::Status status = fencer_->RemovePod(uid);
-  Complain("remove pod " + uid, status);
+  Complain("remove pod " + uid, status, uid);
   if (!status.ok()) return false;
   status = ledger_->Remove(uid, ended);
   Complain("commit", status);
   if (!status.ok()) return false;
   Complain("fence", fencer_->Enforce(ledger_->state()));
   refused_.clear();
+  ForgetComplaints([&](const std::string& of) { return of == uid; });
   return true;
 }
 
@@ -298,7 +300,7 @@ void Agent::OnTimer() {
   }
   findings_.Expire(now);
   if (!complaints_.empty()) mode_->Retry();  // something failed: a commit, a removal
-  sd_event_source_set_time_accuracy(timer_, Micros(kTimerAccuracy));
+  sd_event_source_set_time_accuracy(timer_, Micros(TimerAccuracy(config_.drift_sweep_interval)));
   sd_event_source_set_time_relative(timer_, Micros(config_.drift_sweep_interval));
   sd_event_source_set_enabled(timer_, SD_EVENT_ONESHOT);
 }
@@ -324,16 +326,8 @@ void Agent::NoteFinding(FindingView finding) {
   if (noted != nullptr) spdlog::warn("{}", FindingLine(*noted));
 }
 
-void Agent::Complain(const std::string& what, const absl::Status& status) {
-  if (status.ok()) {
-    complaints_.erase(what);
-    return;
-  }
-  std::string text = status.ToString();
-  std::string& last = complaints_[what];
-  if (last == text) return;
-  spdlog::error("{}: {}", what, text);
-  last = std::move(text);
+void Agent::Complain(const std::string& what, const absl::Status& status, const std::string& uid) {
+  if (complaints_.Note(what, status, uid)) spdlog::error("{}: {}", what, status.ToString());
 }
 
 }  // namespace podfence

@@ -6,6 +6,7 @@
 
 #include <systemd/sd-event.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/complaints.h"
 #include "agent/config/config.h"
 #include "agent/fencer.h"
 #include "agent/findings.h"
@@ -72,8 +74,11 @@ class Agent {
   // From now on /-/ready says yes.
   void SetReady();
   void NoteFinding(FindingView finding);
-  // Logs what failed, once as long as it goes on failing in the same way; Ok ends that.
-  void Complain(const std::string& what, const absl::Status& status);
+  // Logs what failed, once as long as it goes on failing in the same way; Ok ends that, and so does the end of the pod
+  // (uid) that it is about.
+  void Complain(const std::string& what, const absl::Status& status, const std::string& uid = "");
+  // Of pods that are gone, where they were not released.
+  void ForgetComplaints(const std::function<bool(const std::string& uid)>& gone) { complaints_.Forget(gone); }
 
  private:
   explicit Agent(Config config);
@@ -107,7 +112,7 @@ class Agent {
   sd_event_source* timer_ = nullptr;
   RepairPace pace_;
   double started_ = 0;
-  std::map<std::string, std::string> complaints_;
+  Complaints complaints_;
 };
 
 }  // namespace podfence

@@ -126,7 +126,10 @@ absl::Status Fencer::Take(const NodeState& state, absl::Time began, absl::Status
     if (finding.repaired) {
       repairs_taken_.Observe(absl::ToDoubleSeconds(absl::Now() - began));
     }
-    sink_(ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()}));
+    FindingView view = ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()});
+    // Not since it was repaired.
+    if (finding.kind == FindingKind::kDrift) view.since = absl::ToDoubleSeconds(report->looked - absl::UnixEpoch());
+    sink_(std::move(view));
   }
   return Expect();
 }
@@ -162,7 +165,6 @@ void Fencer::NameWriter(Finding& finding) {
 
 // Our own cgroups, and those of the host beside them: whoever widens one of these comes onto exclusive CPUs.
 void Fencer::Watch() {
-  if (!writes_.ok()) return;
   std::vector<std::string> directories = {cgroup_root_};
   for (const LiveFence& live : live_) directories.push_back(live.path);
   const absl::StatusOr<Cgroup> root = Cgroup::Open(cgroup_root_);
@@ -171,8 +173,14 @@ void Fencer::Watch() {
     watching_ = children.status();
     return;
   }
-  for (const std::string& child : *children) directories.push_back(Cat(cgroup_root_, "/", child));
-  watching_ = writes_->Follow(directories);
+  std::set<uint64_t> host;
+  for (const std::string& child : *children) {
+    directories.push_back(Cat(cgroup_root_, "/", child));
+    struct stat info {};
+    if (stat(directories.back().c_str(), &info) == 0) host.insert(info.st_ino);  // else it is gone meanwhile
+  }
+  watching_ = writes_.ok() ? writes_->Follow(directories) : writes_.status();
+  watching_.Update(verifier_->RememberWriters(host));
 }
 
 absl::Status Fencer::Expect() {

@@ -28,7 +28,8 @@ const FindingView* FindingLog::Note(FindingView finding, double now) {
   }
   FindingView& kept = known->second;
   finding.count = kept.count + 1;
-  finding.since = stands ? kept.since : now;
+  if (finding.since == 0) finding.since = now;
+  if (stands) finding.since = kept.since;
   finding.last_seen = now;
   finding.active = true;
   // One source tells of the deed, another of the doer.

@@ -19,8 +19,9 @@ class FindingLog {
  public:
   static constexpr size_t kMaxKept = 1024;
 
-  // Notes that something was seen, at `now` (Unix seconds). Returns the finding as it stands where it is new or was not
-  // active before, for the caller to log it; else null. Valid until the next call.
+  // Notes that something was seen, at `now` (Unix seconds), and since then where the finding says no earlier. Returns
+  // the finding as it stands where it is new or was not active before, for the caller to log it; else null. Valid until
+  // the next call.
   const FindingView* Note(FindingView finding, double now);
   // What was not noted since `since` is over.
   void Expire(double since);

@@ -136,7 +136,7 @@ void LocalMode::StopUnwanted() {
     return std::ranges::any_of(wanted_, [&](const auto& pod) { return pod->uid == uid; });
   };
   for (const std::string& uid : std::set<std::string>(in_runtime_)) {
-    if (!wanted(uid)) agent_.Complain("stop pod " + uid, runtime_->StopPod(uid));
+    if (!wanted(uid)) agent_.Complain("stop pod " + uid, runtime_->StopPod(uid), uid);
   }
   std::vector<std::string> lost;  // in the state, but nothing runs them and no manifest wants them
   for (const auto& [uid, allocation] : agent_.state().pods) {
@@ -156,7 +156,7 @@ void LocalMode::RemoveOrphans() {
     const bool wanted = std::ranges::any_of(wanted_, [&](const auto& pod) { return pod->uid == uid; });
     if (wanted && !agent_.state().ended.contains(uid)) continue;
     spdlog::warn("pod {}: cgroups without a decision or a manifest: ended and removed", uid);
-    agent_.Complain("remove pod " + uid, agent_.fencer().KillPod(uid));
+    agent_.Complain("remove pod " + uid, agent_.fencer().KillPod(uid), uid);
   }
 }
 
@@ -169,7 +169,7 @@ void LocalMode::AdmitPod(const std::shared_ptr<const Pod>& pod) {
   if (!result.ok() || !result->admitted()) return;  // where nothing changed the timer converges again
   if (const std::string notice = LocalRuntime::Notice(*pod); !notice.empty()) spdlog::info("{}", notice);
   absl::Status status = runtime_->AddPod(pod);
-  agent_.Complain("start pod " + pod->uid, status);
+  agent_.Complain("start pod " + pod->uid, status, pod->uid);
   if (status.ok()) in_runtime_.insert(pod->uid);
 }
 

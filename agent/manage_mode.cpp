@@ -10,6 +10,7 @@
 #include "agent/core/text.h"
 #include "agent/enforcer/kube_values.h"
 #include "agent/nri_answers.h"
+#include "agent/places_file.h"
 #include "agent/state/state_json.h"
 #ifdef PODFENCE_PODS_API
 #include "agent/podsapi/pods_api.h"
@@ -182,7 +183,7 @@ NriHandlers ManageMode::Handlers() {
   handlers.remove_container = [this](const NriPod& pod, const NriContainer& container) {
     Stopped(pod, container);
     book_.RemoveContainer(pod, container);
-    agent_.fencer().SetPlaces(book_.GetPlaces());
+    TellPlaces();
     return absl::OkStatus();
   };
   return handlers;
@@ -194,13 +195,13 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::Synchronize(const st
   book_.Clear();
   for (const NriPod& pod : pods) {
     if (pod.uid.empty()) continue;  // not Kubernetes'
-    agent_.Complain("sandbox of pod " + NameOf(pod), book_.PutSandbox(pod));
+    agent_.Complain("sandbox of pod " + NameOf(pod), book_.PutSandbox(pod), pod.uid);
   }
   for (const NriContainer& container : containers) {
     const auto pod = std::ranges::find(pods, container.pod_id, &NriPod::id);
     if (pod == pods.end() || book_.Find(pod->uid) == nullptr) continue;
     agent_.Complain("container " + container.name + " of pod " + NameOf(*pod),
-                    book_.PutContainer(*pod, container, "", IsGuest(pod->uid, container.name)));
+                    book_.PutContainer(*pod, container, "", IsGuest(pod->uid, container.name)), pod->uid);
   }
   ExpectLiving();
   synchronized_ = true;
@@ -320,7 +321,7 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
   // Where its last run was does not bind this one.
   if (const RuntimeBook::Container* last = book_.Find(pod.uid, container.name); last != nullptr) {
     book_.Stopped(pod, last->nri);
-    agent_.fencer().SetPlaces(book_.GetPlaces());
+    TellPlaces();
   }
   NriCreateReply reply;
   std::string cgroups_path;
@@ -334,7 +335,7 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
         AllocationToJson(agent_.state().pods.find(pod.uid)->second).dump();
   }
   if (absl::Status status = book_.PutContainer(pod, container, cgroups_path, guest); !status.ok()) return status;
-  agent_.fencer().SetPlaces(book_.GetPlaces());
+  TellPlaces();
   return reply;
 }
 
@@ -393,8 +394,19 @@ void ManageMode::Stopped(const NriPod& pod, const NriContainer& container) {
 }
 
 absl::Status ManageMode::Enforce() {
-  agent_.fencer().SetPlaces(book_.GetPlaces());
+  TellPlaces();
   return agent_.fencer().Enforce(agent_.state());
+}
+
+// The fencer, and whoever checks this node without asking us.
+void ManageMode::TellPlaces() {
+  Places places = book_.GetPlaces();
+  if (!places_kept_ || places != *places_kept_) {
+    const absl::Status kept = KeepPlaces(agent_.config().state_directory, places);
+    agent_.Complain("keep where the pods are, for `podfence verify`", kept);
+    if (kept.ok()) places_kept_ = places;
+  }
+  agent_.fencer().SetPlaces(std::move(places));
 }
 
 void ManageMode::Complete(Snapshot& snapshot) const {

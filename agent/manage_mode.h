@@ -68,6 +68,7 @@ class ManageMode final : public Mode {
   void ReleaseGone();
   // The fences of all that runs, written and read back.
   absl::Status Enforce();
+  void TellPlaces();
   bool IsGuest(const std::string& uid, const std::string& container) const;
   // Whether the pod has decisions that its containers are held to.
   bool IsDecided(const std::string& uid) const;
@@ -79,6 +80,7 @@ class ManageMode final : public Mode {
   Agent& agent_;
   std::optional<Handover> former_;  // until Start
   RuntimeBook book_;
+  std::optional<Places> places_kept_;  // as the places file has them
   std::unique_ptr<PodSource> source_;
   std::unique_ptr<NodeReporter> reporter_;  // null: no API server to tell
   std::unique_ptr<NriPlugin> nri_;

@@ -45,6 +45,7 @@ void ManageMode::ReleaseGone() {
   for (const PodRecordPtr& record : source_->cache().ByAge()) wanted.insert(record->uid);
   agent_.Complain("commit", agent_.ledger().ForgetEnded(wanted));
   std::erase_if(agent_.refused(), [&](const auto& entry) { return !wanted.contains(entry.first); });
+  agent_.ForgetComplaints([&](const std::string& uid) { return !wanted.contains(uid); });
 }
 
 bool ManageMode::RestoreCarried() {

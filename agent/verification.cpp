@@ -10,6 +10,7 @@
 #include "agent/core/text.h"
 #include "agent/enforcer/inspect.h"
 #include "agent/finding_views.h"
+#include "agent/places_file.h"
 #include "agent/state/adopt.h"
 #include "agent/state/store.h"
 #include "agent/translation.h"
@@ -77,7 +78,17 @@ class Check {
       answer_.unknown.push_back({path, WhyNoCheckpoint(state.status())});
       return std::nullopt;
     }
-    absl::StatusOr<Inspection> inspection = Inspect(*state, config_.cgroup_hierarchy, allocator_.machine(), options_);
+    std::optional<Places> places;
+    if (options_.runtime_cgroups) {
+      absl::StatusOr<Places> kept = ReadPlaces(config_.state_directory);
+      if (!kept.ok()) {
+        answer_.unknown.push_back({"where the pods' cgroups are", std::string(kept.status().message())});
+        return std::nullopt;
+      }
+      places = *std::move(kept);
+    }
+    absl::StatusOr<Inspection> inspection =
+        Inspect(*state, config_.cgroup_hierarchy, allocator_.machine(), options_, places ? &*places : nullptr);
     if (!inspection.ok()) {
       answer_.unknown.push_back({config_.cgroup_hierarchy, std::string(inspection.status().message())});
       return std::nullopt;

@@ -46,6 +46,7 @@ struct css_set {
 };
 
 struct sched_entity {
+  __u64 exec_start;
   __u64 sum_exec_runtime;
 };
 

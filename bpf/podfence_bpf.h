@@ -38,8 +38,8 @@ enum podfence_event_kind {
 };
 
 enum {
-  PODFENCE_CACHE_WAYS = 256, /* verdicts remembered for each CPU; a power of two */
-  PODFENCE_MAX_DEPTH = 32,   /* levels of cgroups searched for a fence */
+  PODFENCE_CACHE_WAYS = 1024, /* verdicts remembered for each CPU; a power of two */
+  PODFENCE_MAX_DEPTH = 32,    /* levels of cgroups searched for a fence */
   PODFENCE_WAIT_BUCKETS = 22,
   PODFENCE_COMM_BYTES = 16,
   PODFENCE_FILE_BYTES = 32,        /* a control file's name; longer ones fence nothing */
@@ -66,15 +66,17 @@ struct podfence_cgroup_key {
   __u64 half;
 };
 
-/* How a cgroup's tasks are judged on one CPU, as it was found under one generation. */
+/* How a cgroup's tasks are judged on one CPU, as it was found under one generation. Half a cache line. */
 struct podfence_verdict {
   __u64 cgroup_id;
   __u32 generation; /* its low half: a verdict would have to survive 2^32 switches to be mistaken */
   __u32 slot;       /* the fence whose time it is; 0: none that is counted */
   __u32 victim;     /* slot of the CPU's owner, where the cgroup is foreign to it; else 0 */
+  __u32 told_pid;   /* the task of which all that there is to find here was told last; 0: of none */
   __u8 foreign;     /* enum podfence_foreign_class, where victim is set */
   __u8 escaped;     /* outside its fence's set */
   __u16 padding;
+  __u32 padding2;
 };
 
 /* What runs on one CPU, written only by programs on that CPU with interrupts off. A cache line. */
@@ -87,9 +89,9 @@ struct podfence_cpu {
   __u32 pid;
   __u8 foreign;
   __u8 escaped;
-  __u8 arrived; /* its wait is not counted yet */
-  __u8 padding;
-  __u32 window_ms;     /* when the present window of findings began; the clock's low half */
+  __u8 arrived;        /* its wait is not counted yet */
+  __u8 told;           /* of this task all that there is to find here */
+  __u32 window_ms;     /* when the present window of findings began; the CPU's clock, its low half */
   __u32 window_events; /* told in it */
   __u32 lost_events;
   __u32 suppressed_events;
@@ -189,7 +191,7 @@ struct podfence_bandwidth {
 static_assert(sizeof(struct podfence_owner) == 8);
 static_assert(sizeof(struct podfence_fence) == 16);
 static_assert(sizeof(struct podfence_cgroup_key) == 16);
-static_assert(sizeof(struct podfence_verdict) == 24);
+static_assert(sizeof(struct podfence_verdict) == 32);
 static_assert(sizeof(struct podfence_cpu) == 64);
 static_assert(sizeof(struct podfence_counters) == 280);
 static_assert(sizeof(struct podfence_interrupt_time) == 16);

@@ -68,14 +68,20 @@ static __noinline void judge(struct podfence_verdict *verdict, struct cgroup *cg
     verdict->foreign = PODFENCE_FOREIGN_CONTAINER;
 }
 
+/* Where the verdict on a cgroup has its place, whosever is there. */
+static __always_inline struct podfence_verdict *place_of_verdict(__u64 cgroup_id, __u32 cpu) {
+  __u32 index = cpu * PODFENCE_CACHE_WAYS + (cgroup_id & (PODFENCE_CACHE_WAYS - 1));
+  return bpf_map_lookup_elem(&verdicts, &index);
+}
+
 static __always_inline struct podfence_verdict *verdict_on(struct cgroup *cgroup, __u64 now, __u32 cpu) {
   __u64 id = cgroup->kn->id;
-  __u32 index = cpu * PODFENCE_CACHE_WAYS + (id & (PODFENCE_CACHE_WAYS - 1));
-  struct podfence_verdict *verdict = bpf_map_lookup_elem(&verdicts, &index);
+  struct podfence_verdict *verdict = place_of_verdict(id, cpu);
   if (!verdict || (verdict->cgroup_id == id && verdict->generation == (__u32)now)) return verdict;
   judge(verdict, cgroup, now, cpu);
   verdict->cgroup_id = id;
   verdict->generation = now;
+  verdict->told_pid = 0;
   return verdict;
 }
 
@@ -99,34 +105,34 @@ static __always_inline void count_wait(struct podfence_counters *own, __u64 wait
   own->wait_ns += wait_ns;
 }
 
-static __noinline void report(struct podfence_cpu *run, struct task_struct *task, __u32 kind, __u32 slot,
-                              __u64 duration_ns) {
+/* Tells of a finding, unless it was told before; false where it could not be told now. */
+static __noinline bool tell(struct podfence_cpu *run, struct task_struct *task, __u32 kind, __u64 duration_ns) {
   struct podfence_seen key = {.generation = current_generation(),
                               .pid = run->pid,
-                              .slot = slot,
+                              .slot = kind == PODFENCE_EVENT_ESCAPE ? run->slot : run->victim,
                               .kind = kind,
                               .foreign = run->victim ? run->foreign : 0};
-  if (bpf_map_lookup_elem(&seen, &key)) return;
-  __u32 now_ms = bpf_ktime_get_ns() / 1000000;
+  if (bpf_map_lookup_elem(&seen, &key)) return true;
+  __u32 now_ms = task->se.exec_start / 1000000; /* the CPU's clock when the run was booked */
   if (now_ms - run->window_ms >= PODFENCE_EVENT_WINDOW_MS) {
     run->window_ms = now_ms;
     run->window_events = 0;
   }
   if (run->window_events >= PODFENCE_EVENTS_A_WINDOW) {
     run->suppressed_events += 1;
-    return;
+    return false;
   }
   struct podfence_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
   if (!event) {
     run->lost_events += 1;
-    return;
+    return false;
   }
   describe(event, task);
   event->generation = key.generation;
   event->cgroup_id = run->cgroup_id;
   event->duration_ns = duration_ns;
   event->kind = kind;
-  event->slot = slot;
+  event->slot = key.slot;
   event->foreign = run->foreign;
   event->intruder_slot = run->slot;
   event->cpu = bpf_get_smp_processor_id();
@@ -135,13 +141,29 @@ static __noinline void report(struct podfence_cpu *run, struct task_struct *task
   __u8 yes = 1;
   /* Not remembered, it is told again: no loss. */
   bpf_map_update_elem(&seen, &key, &yes, BPF_ANY);
+  return true;
+}
+
+/* Tells of all that is amiss with a run, and remembers it with the verdict: that is cheaper to ask at the next run than
+ * what was seen. Kernel threads have none. */
+static __noinline void report(struct podfence_cpu *run, struct task_struct *task, __u64 duration_ns) {
+  bool told = true;
+  if (run->escaped && !tell(run, task, PODFENCE_EVENT_ESCAPE, duration_ns)) told = false;
+  if (run->victim && !tell(run, task, PODFENCE_EVENT_INTRUSION, duration_ns)) told = false;
+  if (!told || !run->cgroup_id) return;
+  struct podfence_verdict *verdict = place_of_verdict(run->cgroup_id, bpf_get_smp_processor_id());
+  if (verdict && verdict->cgroup_id == run->cgroup_id) verdict->told_pid = run->pid;
 }
 
 /* Books the run that ends on this CPU. One that settle cuts before the scheduler booked anything is not told of yet. */
 static __always_inline void close_run(struct podfence_cpu *run, struct task_struct *task) {
   if (!run->slot && !run->victim) return;
-  if (run->pid != (__u32)task->pid) { /* a switch was missed: the time belongs to nobody known */
-    run->miscounted_runs += 1;
+  bool bound = run->victim && run->foreign == PODFENCE_FOREIGN_BOUND_KTHREAD;
+  if (run->pid != (__u32)task->pid) {
+    /* A switch was missed: the time belongs to nobody known. But a CPU that is not online has no tracepoints
+     * (include/linux/tracepoint.h): of one that is switched off the last run seen is that of its stopper thread, and
+     * the next, when it is back, begins from idle. */
+    if (!bound || task->pid) run->miscounted_runs += 1;
     return;
   }
   __u64 ran_ns = task->se.sum_exec_runtime - run->start_exec_ns;
@@ -150,10 +172,7 @@ static __always_inline void close_run(struct podfence_cpu *run, struct task_stru
     if (!own) return;
     own->cpu_ns += ran_ns;
     if (measure_wait && run->arrived) count_wait(own, task->sched_info.run_delay - run->start_delay_ns);
-    if (run->escaped) {
-      own->escape_ns += ran_ns;
-      if (ran_ns) report(run, task, PODFENCE_EVENT_ESCAPE, run->slot, ran_ns);
-    }
+    if (run->escaped) own->escape_ns += ran_ns;
   }
   if (run->victim) {
     struct podfence_counters *owner = bpf_map_lookup_elem(&counters, &run->victim);
@@ -161,9 +180,8 @@ static __always_inline void close_run(struct podfence_cpu *run, struct task_stru
     if (!owner || class >= PODFENCE_FOREIGN_CLASSES) return;
     owner->foreign_ns[class] += ran_ns;
     owner->foreign_runs[class] += run->arrived;
-    if (ran_ns && class != PODFENCE_FOREIGN_BOUND_KTHREAD)
-      report(run, task, PODFENCE_EVENT_INTRUSION, run->victim, ran_ns);
   }
+  if (ran_ns && !run->told && !bound && (run->escaped || run->victim)) report(run, task, ran_ns);
 }
 
 /* Opens the books for the task that begins to run on this CPU. */
@@ -180,6 +198,7 @@ static __always_inline void open_run(struct podfence_cpu *run, struct task_struc
     run->foreign = task->nr_cpus_allowed == 1 ? PODFENCE_FOREIGN_BOUND_KTHREAD : PODFENCE_FOREIGN_MOVABLE_KTHREAD;
     run->cgroup_id = 0;
     run->escaped = 0;
+    run->told = 0;
   } else {
     struct podfence_verdict *verdict = verdict_on(task->cgroups->dfl_cgrp, now, cpu);
     if (!verdict || (!verdict->slot && !verdict->victim)) return;
@@ -188,6 +207,7 @@ static __always_inline void open_run(struct podfence_cpu *run, struct task_struc
     run->foreign = verdict->foreign;
     run->escaped = verdict->escaped;
     run->cgroup_id = verdict->cgroup_id;
+    run->told = verdict->told_pid == (__u32)task->pid;
   }
   run->start_exec_ns = task->se.sum_exec_runtime;
   if (measure_wait) run->start_delay_ns = task->sched_info.run_delay;

@@ -1,4 +1,4 @@
-/* Who writes the control files of fenced cgroups and of those above them. */
+/* Who writes the control files of fenced cgroups, of those above them, and of the host's own. */
 #include "bpf/tables.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -69,22 +69,23 @@ void Sort(const Plan& plan, const std::string& own_path, const std::vector<TreeN
 }  // namespace
 
 absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cgroup_root, const Machine& machine,
-                                   const EnforcerOptions& options) {
+                                   const EnforcerOptions& options, const Places* places) {
   const absl::StatusOr<Cgroup> root = OpenHierarchy(cgroup_root);
   if (!root.ok()) return root.status();
-  const absl::StatusOr<Cgroup> own = root->OpenChild(options.name);
+  const std::string& name = places != nullptr && !places->top.empty() ? places->top : options.name;
+  const absl::StatusOr<Cgroup> own = root->OpenChild(name);
   if (!own.ok() && !absl::IsNotFound(own.status())) return own.status();
   const PlanContext context{machine.Cpus(), options.reserved, options.cpu_manager,
-                            own.ok() && own->Has(kCpusetCpusExclusive)};
+                            own.ok() && own->Has(kCpusetCpusExclusive), places};
   const Plan plan = MakePlan(state, context);
-  absl::StatusOr<WholeSets> whole = ReadWhole(*root, options.name);
+  absl::StatusOr<WholeSets> whole = ReadWhole(*root, name);
   if (!whole.ok()) return whole.status();
   const absl::StatusOr<CpuSet> offline = ReadOfflineCpus(options.sys_root);
   if (!offline.ok()) return offline.status();
   whole->cpus -= *offline;
 
   Inspection inspection;
-  inspection.findings = PlanFindings(plan, *root, options.name);
+  inspection.findings = PlanFindings(plan, *root, name);
   std::vector<TreeNode> nodes;
   if (own.ok()) {  // none before the first agent: then nothing of ours runs
     absl::StatusOr<std::vector<TreeNode>> read = ReadTree(*own, plan, &inspection.unseen);
@@ -107,9 +108,9 @@ absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cg
   } else if (*quota) {
     inspection.findings.push_back(**std::move(quota));
   }
-  Sort(plan, Cat(root->path(), "/", options.name), nodes, inspection);
+  Sort(plan, Cat(root->path(), "/", name), nodes, inspection);
   if (options.host && !plan.exclusive.empty()) {
-    InspectHost(*options.host, *root, options.name, plan.exclusive, inspection.findings, inspection.unseen);
+    InspectHost(*options.host, *root, name, plan.exclusive, inspection.findings, inspection.unseen);
   }
   return inspection;
 }

@@ -20,9 +20,10 @@ struct Inspection {
 };
 
 // Holds everything that an Enforcer of the same arguments would write against what the kernel says, and writes nothing:
-// no file, no record, no cgroup. An enforcer of another process goes on beside it. Errors: the hierarchy, or what the
-// whole machine has, cannot be read, so that nothing can be said.
+// no file, no record, no cgroup. An enforcer of another process goes on beside it. places: where a runtime keeps the
+// pods, with options.runtime_cgroups; else null. Errors: the hierarchy, or what the whole machine has, cannot be read,
+// so that nothing can be said.
 absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cgroup_root, const Machine& machine,
-                                   const EnforcerOptions& options);
+                                   const EnforcerOptions& options, const Places* places = nullptr);
 
 }  // namespace podfence

@@ -1,32 +1,22 @@
 #include "agent/verifier/drift_probe.h"
 
-#include <unistd.h>
-
 #include <cerrno>
 
 #include "agent/core/text.h"
 #include "agent/verifier/iterator.h"
-#include "agent/verifier/layout.h"
 #include "bpf/drift.skel.h"
 
 void DestroyDrift(podfence_drift* object) { podfence_drift__destroy(object); }
 
 namespace podfence {
 
-absl::StatusOr<std::unique_ptr<DriftProbe>> DriftProbe::Start(std::string_view program, const SchedProbe& tables,
-                                                              const TableSizes& sizes) {
+absl::StatusOr<std::unique_ptr<DriftProbe>> DriftProbe::Start(std::string_view program, const SchedProbe& tables) {
   const LibbpfLog log;
   std::unique_ptr<DriftProbe> probe(new DriftProbe);
   probe->object_.reset(podfence_drift__open());
   if (probe->object_ == nullptr) return log.Error("open BPF object drift", errno);
   podfence_drift& object = *probe->object_;
-  if (absl::StatusOr<int> layout = CheckLayout(bpf_object__btf(object.obj)); !layout.ok()) return layout.status();
-
-  object.rodata->cpu_count = sizes.cpus;
-  object.rodata->fence_capacity = sizes.slots();
-  object.rodata->mask_words = sizes.mask_words();
-  object.rodata->agent_tgid = static_cast<__u32>(getpid());
-  if (absl::Status status = tables.ShareTables(object.obj); !status.ok()) return status;
+  if (absl::Status status = tables.Share(object); !status.ok()) return status;
 
   bpf_program* chosen = nullptr;
   bpf_program* each = nullptr;

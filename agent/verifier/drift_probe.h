@@ -9,7 +9,6 @@
 #include "absl/status/statusor.h"
 #include "agent/verifier/libbpf.h"
 #include "agent/verifier/sched_probe.h"
-#include "agent/verifier/tables.h"
 
 struct podfence_drift;
 void DestroyDrift(podfence_drift* object);
@@ -20,8 +19,7 @@ namespace podfence {
 class DriftProbe {
  public:
   // program: affinity_request, affinity_change or affinity_sweep. Errors carry the kernel's words.
-  static absl::StatusOr<std::unique_ptr<DriftProbe>> Start(std::string_view program, const SchedProbe& tables,
-                                                           const TableSizes& sizes);
+  static absl::StatusOr<std::unique_ptr<DriftProbe>> Start(std::string_view program, const SchedProbe& tables);
   // affinity_sweep only: a record for each task whose mask leaves its fence.
   absl::StatusOr<std::vector<podfence_event>> Sweep() const;
   void ReadStatistics(Probe& probe) const;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "agent/core/text.h"
-#include "agent/verifier/layout.h"
 #include "agent/verifier/maps.h"
 #include "bpf/interrupts.skel.h"
 #include "bpf/podfence_bpf.h"
@@ -34,21 +33,15 @@ constexpr Pair kPairs[] = {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<InterruptProbe>> InterruptProbe::Start(const SchedProbe& tables,
-                                                                      const TableSizes& sizes) {
+absl::StatusOr<std::unique_ptr<InterruptProbe>> InterruptProbe::Start(const SchedProbe& tables) {
   const LibbpfLog log;
   std::unique_ptr<InterruptProbe> probe(new InterruptProbe);
   probe->object_.reset(podfence_interrupts__open());
   if (probe->object_ == nullptr) return log.Error("open BPF object interrupts", errno);
   podfence_interrupts& object = *probe->object_;
-  if (absl::StatusOr<int> layout = CheckLayout(bpf_object__btf(object.obj)); !layout.ok()) return layout.status();
-
-  object.rodata->cpu_count = sizes.cpus;
-  object.rodata->fence_capacity = sizes.slots();
-  object.rodata->mask_words = sizes.mask_words();
-  bpf_map__set_max_entries(object.maps.interrupts, sizes.cpus);
-  bpf_map__set_max_entries(object.maps.interrupt_times, sizes.slots());
-  if (absl::Status status = tables.ShareTables(object.obj); !status.ok()) return status;
+  bpf_map__set_max_entries(object.maps.interrupts, tables.sizes().cpus);
+  bpf_map__set_max_entries(object.maps.interrupt_times, tables.sizes().slots());
+  if (absl::Status status = tables.Share(object); !status.ok()) return status;
   if (const int error = podfence_interrupts__load(&object); error != 0) {
     return log.Error("load BPF programs interrupts", error);
   }

@@ -9,7 +9,6 @@
 #include "agent/verifier/libbpf.h"
 #include "agent/verifier/observation.h"
 #include "agent/verifier/sched_probe.h"
-#include "agent/verifier/tables.h"
 
 struct podfence_interrupts;
 void DestroyInterrupts(podfence_interrupts* object);
@@ -20,7 +19,7 @@ namespace podfence {
 class InterruptProbe {
  public:
   // Errors carry the kernel's words.
-  static absl::StatusOr<std::unique_ptr<InterruptProbe>> Start(const SchedProbe& tables, const TableSizes& sizes);
+  static absl::StatusOr<std::unique_ptr<InterruptProbe>> Start(const SchedProbe& tables);
 
   absl::Status Clear(uint32_t slot);
   // Of a slot, summed over the CPUs that it owned.

@@ -1,33 +1,24 @@
 #include "agent/verifier/move_probe.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "agent/core/text.h"
 #include "agent/verifier/iterator.h"
-#include "agent/verifier/layout.h"
 #include "bpf/moves.skel.h"
 
 void DestroyMoves(podfence_moves* object) { podfence_moves__destroy(object); }
 
 namespace podfence {
 
-absl::StatusOr<std::unique_ptr<MoveProbe>> MoveProbe::Start(MoveMeans means, const SchedProbe& tables,
-                                                            const TableSizes& sizes) {
+absl::StatusOr<std::unique_ptr<MoveProbe>> MoveProbe::Start(MoveMeans means, const SchedProbe& tables) {
   const LibbpfLog log;
   std::unique_ptr<MoveProbe> probe(new MoveProbe);
   probe->object_.reset(podfence_moves__open());
   if (probe->object_ == nullptr) return log.Error("open BPF object moves", errno);
   podfence_moves& object = *probe->object_;
-  if (absl::StatusOr<int> layout = CheckLayout(bpf_object__btf(object.obj)); !layout.ok()) return layout.status();
-  object.rodata->cpu_count = sizes.cpus;
-  object.rodata->fence_capacity = sizes.slots();
-  object.rodata->mask_words = sizes.mask_words();
-  object.rodata->agent_tgid = static_cast<__u32>(getpid());
-  if (absl::Status status = tables.ShareTables(object.obj); !status.ok()) return status;
+  if (absl::Status status = tables.Share(object); !status.ok()) return status;
 
   const auto& all = object.progs;
   std::vector<bpf_program*> wanted = {all.move_sweep};

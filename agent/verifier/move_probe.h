@@ -7,7 +7,6 @@
 #include "absl/status/statusor.h"
 #include "agent/verifier/libbpf.h"
 #include "agent/verifier/sched_probe.h"
-#include "agent/verifier/tables.h"
 #include "bpf/podfence_bpf.h"
 
 struct podfence_moves;
@@ -26,8 +25,7 @@ enum class MoveMeans {
 class MoveProbe {
  public:
   // Errors carry the kernel's words.
-  static absl::StatusOr<std::unique_ptr<MoveProbe>> Start(MoveMeans means, const SchedProbe& tables,
-                                                          const TableSizes& sizes);
+  static absl::StatusOr<std::unique_ptr<MoveProbe>> Start(MoveMeans means, const SchedProbe& tables);
   // Remembers which process is in which fence and gives a record for each that has left one since the sweep before,
   // and that nothing was told of; none where every move is seen.
   absl::StatusOr<std::vector<podfence_event>> Sweep() const;

@@ -40,9 +40,7 @@ absl::Status SchedProbe::Load(bool measure_wait, uint32_t ring_bytes) {
   if (object_ == nullptr) return log.Error("open BPF object sched", errno);
   if (absl::StatusOr<int> layout = CheckLayout(bpf_object__btf(object_->obj)); !layout.ok()) return layout.status();
 
-  object_->rodata->cpu_count = sizes_.cpus;
-  object_->rodata->fence_capacity = sizes_.slots();
-  object_->rodata->mask_words = sizes_.mask_words();
+  SetSizes(*object_->rodata);
   object_->rodata->measure_wait = measure_wait ? 1 : 0;
   const auto& maps = object_->maps;
   bpf_map__set_max_entries(maps.owners, 2 * sizes_.cpus);

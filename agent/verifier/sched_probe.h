@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -9,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/verifier/layout.h"
 #include "agent/verifier/libbpf.h"
 #include "agent/verifier/observation.h"
 #include "agent/verifier/tables.h"
@@ -53,14 +56,30 @@ class SchedProbe {
   int ring_fd() const;
 
   uint64_t generation() const { return generation_; }
+  const TableSizes& sizes() const { return sizes_; }
   void ReadStatistics(Probe& probe) const;
-  // Makes the tables of another, not yet loaded object the same as this one's (bpf/tables.bpf.h).
-  absl::Status ShareTables(bpf_object* object) const;
+
+  // Readies another skeleton on bpf/tables.bpf.h that is open and not loaded yet: its layout is the agent's, its sizes
+  // and tables are this one's. FailedPrecondition as CheckLayout.
+  template <typename Skeleton>
+  absl::Status Share(Skeleton& skeleton) const {
+    if (absl::StatusOr<int> layout = CheckLayout(bpf_object__btf(skeleton.obj)); !layout.ok()) return layout.status();
+    SetSizes(*skeleton.rodata);
+    if constexpr (requires { skeleton.rodata->agent_tgid; }) skeleton.rodata->agent_tgid = static_cast<__u32>(getpid());
+    return ShareTables(skeleton.obj);
+  }
 
  private:
   explicit SchedProbe(const TableSizes& sizes) : sizes_(sizes) {}
   absl::Status Load(bool measure_wait, uint32_t ring_bytes);
   absl::Status SettleCpu(uint32_t cpu) const;
+  absl::Status ShareTables(bpf_object* object) const;
+  template <typename Constants>
+  void SetSizes(Constants& constants) const {
+    constants.cpu_count = sizes_.cpus;
+    constants.fence_capacity = sizes_.slots();
+    constants.mask_words = sizes_.mask_words();
+  }
   absl::Status FillHalf(uint64_t half, const TableImage& image);
   static int OnEvent(void* self, void* data, size_t size);
 

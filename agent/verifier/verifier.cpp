@@ -73,6 +73,7 @@ class KernelVerifier final : public Verifier {
   absl::Status Sweep() override;
   std::vector<KernelFinding> Poll() override;
   int fd() const override { return sched_ != nullptr ? sched_->ring_fd() : -1; }
+  absl::Status RememberWriters(const std::set<uint64_t>& cgroup_ids) override;
   std::optional<Writer> WhoWrote(uint64_t cgroup_id, std::string_view file) const override;
   void ForgetWriter(uint64_t cgroup_id, std::string_view file) override;
   ProbeReport Probes() const override;
@@ -112,7 +113,8 @@ class KernelVerifier final : public Verifier {
   CpuSet exclusive_;                         // named by an exclusive fence ever: a counter that was read stays
   std::map<uint32_t, ExpectedFence> names_;  // by slot, those that ended too until the slot is used again
   BandwidthWatch watch_;
-  Observation ended_;  // sums of the fences that ended
+  std::set<uint64_t> remembered_;  // whose writers are, besides those of watch_
+  Observation ended_;              // sums of the fences that ended
   std::vector<KernelFinding> queue_;
   std::array<uint64_t, kKernelFindingKinds> found_{};
   uint64_t overflowed_ = 0;
@@ -144,8 +146,8 @@ void KernelVerifier::StartProbes(const VerifierOptions& options) {
   TryMoves();
   writes_ = Try({.name = "cgroup_write",
                  .hook = "fentry/cgroup_file_write",
-                 .what = "who wrote the control files of fences and of the cgroups above them"},
-                sched_ != nullptr ? WriteProbe::Start(*sched_, sizes_) : NoTables());
+                 .what = "who wrote the control files of fences, of the cgroups above them and of the host's"},
+                sched_ != nullptr ? WriteProbe::Start(*sched_) : NoTables());
   bandwidth_ = Try({.name = "bandwidth",
                     .hook = "iter/cgroup",
                     .what = "the scheduler's throttling accounts, compared with cpu.stat"},
@@ -156,7 +158,7 @@ void KernelVerifier::StartProbes(const VerifierOptions& options) {
   const auto interrupts = [&]() -> absl::StatusOr<std::unique_ptr<InterruptProbe>> {
     if (!options.measure_interrupts) return absl::CancelledError("off: measureInterrupts");
     if (sched_ == nullptr) return NoTables();
-    return InterruptProbe::Start(*sched_, sizes_);
+    return InterruptProbe::Start(*sched_);
   };
   interrupts_ = Try({.name = "interrupts",
                      .hook = "raw_tp/irq_handler_*, softirq_*",
@@ -169,7 +171,7 @@ void KernelVerifier::StartProbes(const VerifierOptions& options) {
 void KernelVerifier::TryAffinities() {
   const auto drift = [&](std::string_view name) -> absl::StatusOr<std::unique_ptr<DriftProbe>> {
     if (sched_ == nullptr) return NoTables();
-    return DriftProbe::Start(name, *sched_, sizes_);
+    return DriftProbe::Start(name, *sched_);
   };
   request_ = Try({.name = "affinity_request",
                   .hook = "fentry/__sched_setaffinity",
@@ -206,7 +208,7 @@ void KernelVerifier::TryMoves() {
     if (!running.empty()) {
       started = absl::CancelledError(Cat("not needed: ", running, " runs"));
     } else if (sched_ != nullptr) {
-      started = MoveProbe::Start(way.means, *sched_, sizes_);
+      started = MoveProbe::Start(way.means, *sched_);
     }
     if (started.ok()) running = way.name;
     std::unique_ptr<MoveProbe> probe_of = Try(std::move(probe), std::move(started));
@@ -311,7 +313,7 @@ absl::Status KernelVerifier::Expect(const Expectations& expectations) {
     if (fence.kind == FenceKind::kExclusive) exclusive_ |= fence.cpus;
   }
   watch_ = std::move(watch);
-  if (writes_ != nullptr) status.Update(writes_->Watch(watch_.CgroupIds()));
+  status.Update(RememberWriters(remembered_));
   in_force_ = status.ok();
   ++switched_;
   return status;
@@ -432,6 +434,14 @@ std::vector<KernelFinding> KernelVerifier::Poll() {
     sched_->Drain([this](const podfence_event& event) { Queue(Named(event)); });
   }
   return std::exchange(queue_, {});
+}
+
+absl::Status KernelVerifier::RememberWriters(const std::set<uint64_t>& cgroup_ids) {
+  remembered_ = cgroup_ids;
+  if (writes_ == nullptr) return absl::OkStatus();
+  std::set<uint64_t> all = watch_.CgroupIds();
+  all.insert(remembered_.begin(), remembered_.end());
+  return writes_->Watch(all);
 }
 
 std::optional<Writer> KernelVerifier::WhoWrote(uint64_t cgroup_id, std::string_view file) const {

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,9 +56,11 @@ class Verifier {
   // Becomes readable (EPOLLIN) when Poll has something from the kernel; -1 where no probe can find anything.
   virtual int fd() const = 0;
 
-  // The last process, other than this one, that wrote a control file of an expected fence's cgroup or of one above it,
-  // since that is expected or since ForgetWriter: who made a drift. None: nobody, or Probes() says why that is not
-  // known.
+  // The cgroups whose writers are remembered besides those of expected fences and above them: the host's own, which are
+  // kept off exclusive CPUs too.
+  virtual absl::Status RememberWriters(const std::set<uint64_t>& cgroup_ids) = 0;
+  // The last process, other than this one, that wrote a control file of such a cgroup since it is remembered or since
+  // ForgetWriter: who made a drift. None: nobody, or Probes() says why that is not known.
   virtual std::optional<Writer> WhoWrote(uint64_t cgroup_id, std::string_view file) const = 0;
   // The write is undone and told of: it is not named for what comes after it.
   virtual void ForgetWriter(uint64_t cgroup_id, std::string_view file) = 0;

@@ -1,13 +1,10 @@
 #include "agent/verifier/write_probe.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <string>
 
 #include "agent/core/text.h"
-#include "agent/verifier/layout.h"
 #include "agent/verifier/maps.h"
 #include "bpf/writes.skel.h"
 
@@ -28,19 +25,14 @@ std::optional<podfence_file> KeyOf(uint64_t cgroup_id, std::string_view file) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WriteProbe>> WriteProbe::Start(const SchedProbe& tables, const TableSizes& sizes) {
+absl::StatusOr<std::unique_ptr<WriteProbe>> WriteProbe::Start(const SchedProbe& tables) {
   const LibbpfLog log;
   std::unique_ptr<WriteProbe> probe(new WriteProbe);
   probe->object_.reset(podfence_writes__open());
   if (probe->object_ == nullptr) return log.Error("open BPF object writes", errno);
   podfence_writes& object = *probe->object_;
-  if (absl::StatusOr<int> layout = CheckLayout(bpf_object__btf(object.obj)); !layout.ok()) return layout.status();
-  object.rodata->cpu_count = sizes.cpus;
-  object.rodata->fence_capacity = sizes.slots();
-  object.rodata->mask_words = sizes.mask_words();
-  object.rodata->agent_tgid = static_cast<__u32>(getpid());
   bpf_map__set_max_entries(object.maps.watched, kMaxWatched);
-  if (absl::Status status = tables.ShareTables(object.obj); !status.ok()) return status;
+  if (absl::Status status = tables.Share(object); !status.ok()) return status;
   const char* hook = bpf_program__section_name(object.progs.cgroup_write);
   if (const int error = podfence_writes__load(&object); error != 0) {
     return log.Error(Cat("load BPF program ", hook), error);

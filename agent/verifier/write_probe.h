@@ -11,7 +11,6 @@
 #include "agent/core/writer.h"
 #include "agent/verifier/libbpf.h"
 #include "agent/verifier/sched_probe.h"
-#include "agent/verifier/tables.h"
 
 struct podfence_writes;
 void DestroyWrites(podfence_writes* object);
@@ -22,7 +21,7 @@ namespace podfence {
 class WriteProbe {
  public:
   // Errors carry the kernel's words.
-  static absl::StatusOr<std::unique_ptr<WriteProbe>> Start(const SchedProbe& tables, const TableSizes& sizes);
+  static absl::StatusOr<std::unique_ptr<WriteProbe>> Start(const SchedProbe& tables);
 
   // The cgroups whose writers are remembered from now on; those of others are forgotten as room is needed.
   absl::Status Watch(const std::set<uint64_t>& cgroup_ids);

@@ -220,6 +220,12 @@ std::string NodeTest::ExecIn(const std::string& cgroup, const std::string& comma
   return text;
 }
 
+std::pair<int, std::string> NodeTest::Verify() {
+  const std::string out = Cat(kWork, "/verify.out");
+  const int code = Shell(Cat("podfence verify --config ", kWork, "/podfence.yaml >", out, " 2>&1"));
+  return {code, ReadAll(out)};
+}
+
 std::string NodeTest::ReadCgroup(const std::string& cgroup, const std::string& file) {
   std::string text = ReadAll(fs::path(kCgroups) / cgroup / file);
   while (!text.empty() && text.back() == '\n') text.pop_back();

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -65,6 +66,8 @@ class NodeTest : public ::testing::Test {
   Snapshot AgentNow();
   std::map<std::string, double> Scrape();
   std::string Log(const std::string& program);
+  // `podfence verify` with the agent's configuration: exit code, and what it said.
+  static std::pair<int, std::string> Verify();
 
  private:
   void Start(const std::string& program, const std::vector<std::string>& arguments, const std::string& as = "");

@@ -33,7 +33,7 @@ class AgentTest : public ::testing::Test {
   static constexpr char kServer[] = "http://127.0.0.1:9551";
   static constexpr char kDatabase[] = "tightly-coupled-database";
   static constexpr char kMl[] = "ml-workload";
-  // What nobody announces is seen at the next sweep: 2 s, and its timer may come 1 s late. The rest of the default
+  // What nobody announces is seen at the next sweep: 2 s, and its timer may come 0.2 s late. The rest of the default
   // interval is for a machine that has little time for the guest.
   static constexpr absl::Duration kSweepPatience = absl::Seconds(10);
 

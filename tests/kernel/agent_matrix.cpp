@@ -192,7 +192,6 @@ Injection MatrixTest::Write(const std::string& cgroup, const std::string& file, 
   if (cgroup == main_ || cgroup == helper_) container = place = cgroup == main_ ? "main" : "helper";
   if (cgroup == pod_) place = "the pod";
   if (cgroup == "podfence") place = "the top cgroup";
-  const bool of_host = !cgroup.starts_with("podfence");  // whose writers are not remembered
   return {.deed = Cat(place, ": ", file, " = ", value),
           .finding = "drift",
           .act = [=]() -> std::optional<absl::Time> {
@@ -205,7 +204,7 @@ Injection MatrixTest::Write(const std::string& cgroup, const std::string& file, 
                 return finding.kind == "drift" && finding.cgroup == kRoot + cgroup && finding.file == file &&
                        finding.container == container && finding.pod.ends_with(container.empty() ? "" : kPod) &&
                        (finding.expected == before || (inherits && finding.expected.empty())) &&
-                       finding.seen == value && (of_host || ByUs(finding, "cgroup_write"));
+                       finding.seen == value && ByUs(finding, "cgroup_write");
               },
           .undone = [=] { return ReadCgroupFile(cgroup, file) == before; }};
 }

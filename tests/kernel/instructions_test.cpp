@@ -62,7 +62,7 @@ TEST(InstructionsTest, NoProgramGrowsUnseen) {
   // What takes its place on kernels that cannot trace functions; the tables' program is the same.
   const auto tables = SchedProbe::Start({.cpus = 8, .max_fences = 64}, true, 65536);
   ASSERT_TRUE(tables.ok()) << tables.status();
-  const auto fallback = MoveProbe::Start(MoveMeans::kTracepoint, **tables, {.cpus = 8, .max_fences = 64});
+  const auto fallback = MoveProbe::Start(MoveMeans::kTracepoint, **tables);
   ASSERT_TRUE(fallback.ok()) << fallback.status();
   const std::string kernel = Kernel();
   const std::map<std::string, uint64_t> recorded = Recorded(kernel);

@@ -211,6 +211,23 @@ TEST_F(VerifierTest, AProcessMovedOntoAnExclusiveCpuIsFound) {
   EXPECT_EQ(found[0].container, "exclusive");
 }
 
+// Switches on a CPU that goes off and comes back are not all traced; no time of a task is lost with them.
+TEST_F(VerifierTest, ACpuSwitchedOffAndOnLosesNoRun) {
+  Spin("test/pod1/exclusive");
+  Spin("test/pod1/exclusive");
+  for (int i = 0; i < 5; ++i) {
+    WriteFile("/sys/devices/system/cpu/cpu5/online", "0");
+    const Observation off = Read();
+    EXPECT_EQ(off.miscounted_switches, 0U);
+    WriteFile("/sys/devices/system/cpu/cpu5/online", "1");
+    std::this_thread::sleep_for(200ms);
+    const Observation on = Read();
+    EXPECT_EQ(on.miscounted_switches, 0U);
+    EXPECT_GT(on.fences[0].cpu_ns, off.fences[0].cpu_ns);
+    EXPECT_EQ(on.missed_runs, 0U);
+  }
+}
+
 TEST_F(VerifierTest, ThrottlingThroughThePodsCgroupIsFoundAndNamed) {
   Spin("test/pod1/exclusive");
   Read();
@@ -327,6 +344,10 @@ TEST_F(VerifierTest, WhoWroteAFenceIsRememberedUntilItIsForgotten) {
   EXPECT_GT(who->at_ns, 0U);
   EXPECT_EQ(verifier_->WhoWrote(id("test/pod1"), "cpu.max").value_or(Writer{}).pid, above);
   EXPECT_FALSE(verifier_->WhoWrote(id("test/host"), "cgroup.max.depth").has_value()) << "no fence, nor above one";
+  ASSERT_TRUE(verifier_->RememberWriters({id("test/host")}).ok());
+  const pid_t beside = writes("test/host/cgroup.max.depth", "4");
+  EXPECT_EQ(verifier_->WhoWrote(id("test/host"), "cgroup.max.depth").value_or(Writer{}).pid, beside);
+  EXPECT_EQ(verifier_->WhoWrote(id("test/pod1"), "cpu.max").value_or(Writer{}).pid, above) << "remembered as before";
 
   // Our own writes are the decision, and name nobody.
   WriteFile(Path("test/pod1/sidecar/cpuset.cpus"), "6");

@@ -10,9 +10,11 @@
 #include <thread>
 
 #include "agent/commands/promises.h"
+#include "agent/complaints.h"
 #include "agent/core/text.h"
 #include "agent/ledger.h"
 #include "agent/mailbox.h"
+#include "agent/places_file.h"
 #include "agent/pods/defaults.h"
 #include "agent/repair_pace.h"
 #include "agent/state/state_json.h"
@@ -147,6 +149,40 @@ TEST(TraceBookTest, FindsTheLastDecisionByUidNameAndFullName) {
   for (const char* name : {"db", "default/db", "u2"}) EXPECT_EQ((*book.Find(name))["n"], 2) << name;
   EXPECT_EQ((*book.Find("u1"))["n"], 1);
   EXPECT_THAT(std::string(book.Find("nope").status().message()), HasSubstr("default/db"));
+}
+
+TEST(ComplaintsTest, EachFailureIsToldOnceAndEndsWithItsPod) {
+  Complaints complaints;
+  const absl::Status failure = absl::UnavailableError("no");
+  EXPECT_TRUE(complaints.Note("commit", failure));
+  EXPECT_FALSE(complaints.Note("commit", failure)) << "told already";
+  EXPECT_TRUE(complaints.Note("commit", absl::UnavailableError("not yet"))) << "it fails in another way";
+  EXPECT_TRUE(complaints.Note("remove pod a", failure, "a"));
+  EXPECT_TRUE(complaints.Note("remove pod b", failure, "b"));
+  complaints.Forget([](const std::string& uid) { return uid == "a"; });
+  EXPECT_TRUE(complaints.Note("remove pod a", failure, "a")) << "forgotten";
+  EXPECT_FALSE(complaints.Note("remove pod b", failure, "b"));
+  complaints.Forget([](const std::string&) { return true; });
+  EXPECT_FALSE(complaints.empty()) << "a failure of no pod stays";
+  EXPECT_FALSE(complaints.Note("commit", absl::OkStatus()));
+  EXPECT_TRUE(complaints.empty());
+}
+
+TEST(PlacesFileTest, SaysWhatWasKept) {
+  char name[] = "/tmp/podfence-places.XXXXXX";
+  const std::string directory = mkdtemp(name);
+  EXPECT_TRUE(absl::IsNotFound(ReadPlaces(directory).status()));
+  Places places{.top = "kubepods.slice", .classes = {"kubepods-burstable.slice"}, .pods = {}};
+  places.pods["u1"] = {.path = "p", .pause = "p/s", .containers = {{"app", "p/a"}}, .guests = {{"debugger", "p/e"}}};
+  ASSERT_EQ(KeepPlaces(directory, places), absl::OkStatus());
+  const absl::StatusOr<Places> read = ReadPlaces(directory);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, places);
+  for (const char* damaged : {"", "{", R"({"version": 2})", R"({"version": 1, "top": 3})"}) {
+    std::ofstream(directory + "/places.json") << damaged;
+    EXPECT_TRUE(absl::IsInvalidArgument(ReadPlaces(directory).status())) << damaged;
+  }
+  std::filesystem::remove_all(directory);
 }
 
 TEST(RepairPaceTest, AtOnceThenSlowerAgainstAWriterThatFightsBack) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "agent/enforcer/enforcer.h"
+#include "agent/enforcer/inspect.h"
 #include "tests/unit/enforcer/fake_node.h"
 #include "tests/unit/enforcer/pods.h"
 
@@ -168,6 +169,38 @@ TEST_F(RuntimeCgroupsTest, WaitsForTheKubeletThenFencesWhatItMade) {
     if (finding.kind == FindingKind::kDrift) files.push_back(finding.file);
   }
   EXPECT_THAT(files, ElementsAre("cpu.max"));
+}
+
+TEST_F(RuntimeCgroupsTest, AnInspectionThatKnowsThePlacesHoldsThemAgainstTheDecisions) {
+  MakeKubepods();
+  Apply();
+  EnforcerOptions options;
+  options.name = "kubepods";
+  options.runtime_cgroups = true;
+  options.reserved = CpuSet{0};
+  options.sys_root = tree_.path() + "/sys";
+  const Places places = MlPlaces();
+  // Of decided containers; the pods of others are found and shared all the same.
+  const auto look = [&] {
+    absl::StatusOr<Inspection> inspection = Inspect(state_, tree_.path(), Node(), options, &places);
+    EXPECT_TRUE(inspection.ok()) << inspection.status();
+    std::erase_if(inspection->findings, [](const Finding& finding) { return finding.container.empty(); });
+    return *std::move(inspection);
+  };
+  EXPECT_THAT(look().findings, IsEmpty());
+  EXPECT_EQ(std::ranges::count(look().live, "ml-training", [](const LiveFence& live) { return live.fence.container; }),
+            1);
+  tree_.Set("kubepods/podml/c1/cpu.max", "50000 100000");
+  tree_.Set("kubepods/podml/c2/cpuset.cpus", "0,2-23");
+  std::vector<std::string> found;
+  for (const Finding& finding : look().findings) {
+    if (finding.kind == FindingKind::kDrift) found.push_back(Cat(finding.container, " ", finding.file));
+  }
+  EXPECT_THAT(found, ElementsAre("ml-training cpu.max", "service-mesh-sidecar cpuset.cpus"));
+  tree_.Set("kubepods/podml/c1/cgroup.events", "populated 0");
+  std::vector<std::string> idle;
+  for (const Fence& fence : look().idle) idle.push_back(fence.container);
+  EXPECT_THAT(idle, ElementsAre("ml-training", "debugger")) << "the debugger has no cgroup at all";
 }
 
 TEST_F(RuntimeCgroupsTest, AContainerDoesNotStartWhileItsCpusAreShared) {
