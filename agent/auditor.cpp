@@ -7,13 +7,6 @@
 #include "agent/kube_places.h"
 
 namespace podfence {
-namespace {
-
-// The kubelet brings containers to a new pool once in cpuManagerReconcilePeriod, 10 s unless set otherwise; twice that,
-// since each container takes it a call to the runtime.
-constexpr absl::Duration kReconciled = absl::Seconds(20);
-
-}  // namespace
 
 Auditor::Auditor(std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> writes, AuditOptions options,
                  FindingSink sink)
@@ -22,7 +15,7 @@ Auditor::Auditor(std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> 
 
 void Auditor::FollowPool(const CpuSet& pool) {
   const absl::Time now = absl::Now();
-  if (pool != pool_) earlier_.emplace_back(std::exchange(pool_, pool), now + kReconciled);
+  if (pool != pool_) earlier_.emplace_back(std::exchange(pool_, pool), now + kKubeletReconciles);
   std::erase_if(earlier_, [&](const auto& entry) { return entry.first.empty() || entry.second <= now; });
   options_.earlier_pools.clear();
   for (const auto& [earlier, until] : earlier_) options_.earlier_pools.push_back(earlier);

@@ -169,6 +169,11 @@ absl::StatusOr<Inspection> Audit(const NodeState& state, const Places& places, c
   const absl::StatusOr<std::vector<Cgroup>> parents = OpenParents(*top, plan);
   if (!parents.ok()) return parents.status();
   for (const Cgroup& parent : *parents) {
+    // The kubelet passes controllers on with the first pod in a cgroup, a runtime with the first container.
+    const bool holds = std::ranges::any_of(*nodes, [&](const TreeNode& node) {
+      return node.fence != nullptr && node.cgroup.path().starts_with(Cat(parent.path(), "/"));
+    });
+    if (!holds) continue;
     absl::StatusOr<std::optional<Finding>> off = FindControllersOff(parent);
     if (!off.ok()) return off.status();
     if (*off) inspection.findings.push_back(**std::move(off));

@@ -4,12 +4,17 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "agent/core/node_state.h"
 #include "agent/enforcer/inspect.h"
 #include "agent/enforcer/places.h"
 #include "agent/enforcer/plan.h"
 
 namespace podfence {
+
+// How long the kubelet may take to bring every container to a new pool: it does so once in cpuManagerReconcilePeriod,
+// 10 s unless set otherwise; twice that, since each container takes it a call to the runtime.
+inline constexpr absl::Duration kKubeletReconciles = absl::Seconds(20);
 
 struct AuditOptions {
   std::string cgroup_root = "/sys/fs/cgroup";  // where cgroup v2 is mounted
