@@ -24,6 +24,7 @@ void Auditor::FollowPool(const CpuSet& pool) {
 absl::StatusOr<Sight> Auditor::Look(const NodeState& state) {
   FollowPool(state.shared_cpus);
   std::vector<Unseen> unseen;
+  options_.resizing = ResizingPods(pods_);
   const Places places = FindPlaces(cgroup_root_, pods_, unseen);
   absl::StatusOr<Inspection> inspection = Audit(state, places, options_);
   if (!inspection.ok()) return inspection.status();

@@ -31,6 +31,14 @@ std::string FindKubePods(const std::string& cgroup_root) {
   return std::string(std::filesystem::exists(Cat(cgroup_root, "/", kSystemdTop), error) ? kSystemdTop : kTop);
 }
 
+std::set<std::string> ResizingPods(const std::vector<PodRecordPtr>& pods) {
+  std::set<std::string> uids;
+  for (const PodRecordPtr& record : pods) {
+    if (record->resizing) uids.insert(record->uid);
+  }
+  return uids;
+}
+
 Places FindPlaces(const std::string& cgroup_root, const std::vector<PodRecordPtr>& pods, std::vector<Unseen>& unseen) {
   Places places;
   places.top = FindKubePods(cgroup_root);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,5 +18,8 @@ std::string FindKubePods(const std::string& cgroup_root);
 // its pod's that carries its id, as each runtime names it. Pods and containers that have none are left out; what cannot
 // be read, or not be told of a pod, goes to unseen.
 Places FindPlaces(const std::string& cgroup_root, const std::vector<PodRecordPtr>& pods, std::vector<Unseen>& unseen);
+
+// Those of which a resize is asked for and not made yet, by UID.
+std::set<std::string> ResizingPods(const std::vector<PodRecordPtr>& pods);
 
 }  // namespace podfence

@@ -91,7 +91,9 @@ class KubeletLooks final : public Looks {
     Look look{.state = ComposeState(*kubelet, *pods), .inspection = {}};
     std::vector<Unseen> unseen;
     const Places places = FindPlaces(config_.cgroup_hierarchy, *pods, unseen);
-    absl::StatusOr<Inspection> inspection = Audit(look.state, places, AuditOptionsOf(config_));
+    AuditOptions options = AuditOptionsOf(config_);
+    options.resizing = ResizingPods(*pods);
+    absl::StatusOr<Inspection> inspection = Audit(look.state, places, options);
     if (!inspection.ok()) {
       unknown.push_back({config_.cgroup_hierarchy, std::string(inspection.status().message())});
       return std::nullopt;

@@ -146,6 +146,14 @@ TEST_F(AuditTest, WithoutQuotasNoneIsExpected) {
   EXPECT_THAT(Look().findings, IsEmpty());
 }
 
+TEST_F(AuditTest, APodThatIsResizedIsNotHeldToItsLimits) {
+  options_.resizing = {"ml", "bu"};
+  tree_.Set("kubepods/podml/bbb/cpu.max", "500000 100000");
+  tree_.Set("kubepods/podml/bbb/memory.max", "4096");
+  tree_.Set("kubepods/burstable/podbu/ccc/cpu.max", "40000 100000");
+  EXPECT_THAT(Look().findings, ElementsAre(Field(&Finding::kind, FindingKind::kQuotaAbove)));
+}
+
 TEST_F(AuditTest, ASharedContainerMayStillHaveTheEarlierPool) {
   LiftQuota();
   tree_.Set("kubepods/podml/bbb/cpuset.cpus", "0-23");
