@@ -19,6 +19,12 @@ bool IsExclusive(const ContainerAllocation& held) {
   return held.cpu_isolation == Isolation::kContainer && held.cpus && !held.cpus->empty();
 }
 
+// The kubelet forgets what a pod held once its containers have ended, and removes its cgroups later.
+bool IsDead(const TreeNode& node) {
+  if (node.fence == nullptr || node.fence->role == CgroupRole::kTop) return false;
+  return !IsPopulated(node.cgroup).value_or(true);
+}
+
 // A pod's cgroups. A pod is "exclusive" here where a container of it is.
 class PodAudit {
  public:
@@ -171,6 +177,7 @@ absl::StatusOr<Inspection> Audit(const NodeState& state, const Places& places, c
   inspection.findings = PlanFindings(plan, *root, places.top);
   absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*top, plan, &inspection.unseen);
   if (!nodes.ok()) return nodes.status();
+  std::erase_if(*nodes, IsDead);
   const absl::StatusOr<std::vector<Cgroup>> parents = OpenParents(*top, plan);
   if (!parents.ok()) return parents.status();
   for (const Cgroup& parent : *parents) {

@@ -39,11 +39,11 @@ struct AuditOptions {
 // - Nobody has a partition; weights are left to the kubelet and the runtime, who differ in how they compute them.
 Plan MakeAuditPlan(const NodeState& state, const Places& places, const AuditOptions& options);
 
-// Holds the cgroups at `places` against that plan, and writes nothing: there is nothing here that could. Cgroups that
-// no decision names (sandboxes, ephemeral containers, a container that the kubelet has not told of yet) are passed
-// over, and so is the host, which the kubelet does not fence: whoever really runs on exclusive CPUs is the verifier's
-// to find. live: without the pods of the QoS classes, which hold nothing of their own. Errors as Inspect; NotFound
-// where the kubelet has no cgroup.
+// Holds the cgroups at `places` against that plan, and writes nothing: there is nothing here that could. Passed over
+// are cgroups that no decision names (sandboxes, ephemeral containers, a container that the kubelet has not told of
+// yet), those in which nothing lives any more, and the host, which the kubelet does not fence: whoever really runs on
+// exclusive CPUs is the verifier's to find. live: without the pods of the QoS classes, which hold nothing of their own.
+// Errors as Inspect; NotFound where the kubelet has no cgroup.
 absl::StatusOr<Inspection> Audit(const NodeState& state, const Places& places, const AuditOptions& options);
 
 }  // namespace podfence

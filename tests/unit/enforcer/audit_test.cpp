@@ -169,6 +169,19 @@ TEST_F(AuditTest, ASharedContainerMayStillHaveTheEarlierPool) {
   EXPECT_EQ(Look().findings.size(), 2u);
 }
 
+TEST_F(AuditTest, WhatHasEndedIsNotHeldToAnything) {
+  tree_.Set("kubepods/podml/aaa/cgroup.events", "populated 0");
+  tree_.Set("kubepods/podml/aaa/cpuset.cpus", "7");
+  tree_.Set("kubepods/burstable/podbu/cgroup.events", "populated 0");
+  tree_.Set("kubepods/burstable/podbu/ccc/cgroup.events", "populated 0");
+  tree_.Set("kubepods/burstable/podbu/cpu.max", "max 100000");
+  tree_.Set("kubepods/burstable/podbu/ccc/cpu.max", "max 100000");
+  const Inspection inspection = Look();
+  EXPECT_THAT(inspection.findings, ElementsAre(Field(&Finding::kind, FindingKind::kQuotaAbove)));
+  EXPECT_THAT(inspection.idle,
+              UnorderedElementsAre(Field(&Fence::container, "ml-training"), Field(&Fence::container, "app")));
+}
+
 TEST_F(AuditTest, ThePodSharedPoolIsWhereItsContainersRun) {
   state_ = StateOf("0-11,20-23", {Database()});
   places_.pods = {{"db",
