@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "agent/audit_mode.h"
+#include "agent/auditor.h"
 #include "agent/core/text.h"
 #include "agent/finding_line.h"
 #include "agent/local_mode.h"
@@ -71,16 +73,23 @@ absl::Status Agent::Start() {
   absl::StatusOr<Allocator> allocator = Allocator::Create(*std::move(machine), *std::move(policy));
   if (!allocator.ok()) return allocator.status();
   if (absl::Status status = LoopError(sd_event_new(&loop_), "create it"); !status.ok()) return status;
-  if (absl::Status status = OpenLedger(*std::move(allocator)); !status.ok()) return status;
+  absl::Status started =
+      config_.mode == "audit" ? StartAuditing(*std::move(allocator)) : StartDeciding(*std::move(allocator));
+  if (!started.ok()) return started;
+  if (absl::Status status = mode_->Start(); !status.ok()) return status;
+  if (absl::Status status = StartServer(); !status.ok()) return status;
+  return AddEventSources();
+}
+
+absl::Status Agent::StartDeciding(Allocator allocator) {
+  if (absl::Status status = OpenLedger(std::move(allocator)); !status.ok()) return status;
   if (absl::Status status = StartFencer(); !status.ok()) return status;
   if (config_.mode == "manage") {
     mode_ = std::make_unique<ManageMode>(*this, std::exchange(former_, std::nullopt));
   } else {
     mode_ = std::make_unique<LocalMode>(*this);
   }
-  if (absl::Status status = mode_->Start(); !status.ok()) return status;
-  if (absl::Status status = StartServer(); !status.ok()) return status;
-  return AddEventSources();
+  return absl::OkStatus();
 }
 
 absl::Status Agent::OpenLedger(Allocator allocator) {
@@ -118,6 +127,14 @@ absl::Status Agent::StartVerifier() {
       Verifier::Start({.cgroup_root = config_.cgroup_hierarchy, .measure_interrupts = config_.measure_interrupts});
   if (!verifier.ok()) return verifier.status();
   verifier_ = *std::move(verifier);
+  for (const Probe& probe : verifier_->Probes().probes) {
+    if (probe.attached) {
+      spdlog::info("probe {}: attached to {}", probe.name, probe.hook);
+    } else if (probe.wanted) {
+      spdlog::warn("probe {}: not running: {}; instead: {}", probe.name, probe.reason,
+                   probe.fallback.empty() ? "nothing" : probe.fallback);
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -130,21 +147,25 @@ absl::Status Agent::StartFencer() {
   if (verifier_ == nullptr) {
     if (absl::Status status = StartVerifier(); !status.ok()) return status;
   }
-  fencer_ = std::make_unique<Fencer>(*std::move(enforcer), std::move(verifier_), WriteWatch::Create(),
-                                     config_.cgroup_hierarchy, options.name,
-                                     [this](FindingView finding) { NoteFinding(std::move(finding)); });
-  for (const Probe& probe : fencer_->Probes().probes) {
-    if (probe.attached) {
-      spdlog::info("probe {}: attached to {}", probe.name, probe.hook);
-    } else if (probe.wanted) {
-      spdlog::warn("probe {}: not running: {}; instead: {}", probe.name, probe.reason,
-                   probe.fallback.empty() ? "nothing" : probe.fallback);
-    }
-  }
+  auto fencer = std::make_unique<Fencer>(*std::move(enforcer), std::move(verifier_), WriteWatch::Create(),
+                                         config_.cgroup_hierarchy, options.name,
+                                         [this](FindingView finding) { NoteFinding(std::move(finding)); });
+  fencer_ = fencer.get();
+  witness_ = std::move(fencer);
   // Before the first fence is written, so that what enforcement lacks then is seen at once.
   if (absl::Status status = KeepEnforcing(); !status.ok()) return status;
   fencer_->AdoptLiving(ledger_->state());
   return fencer_->Enforce(ledger_->state());
+}
+
+absl::Status Agent::StartAuditing(Allocator allocator) {
+  ledger_ = std::make_unique<Ledger>(Ledger::Following(std::move(allocator)));
+  if (absl::Status status = StartVerifier(); !status.ok()) return status;
+  auto auditor = std::make_unique<Auditor>(std::move(verifier_), WriteWatch::Create(), AuditOptionsOf(config_),
+                                           [this](FindingView finding) { NoteFinding(std::move(finding)); });
+  mode_ = std::make_unique<AuditMode>(*this, *auditor);
+  witness_ = std::move(auditor);
+  return KeepNothing();
 }
 
 absl::Status Agent::StartServer() {
@@ -176,7 +197,7 @@ absl::Status Agent::AddEventSources() {
   };
   static constexpr auto kOnProbe = [](sd_event_source*, int, uint32_t, void* data) {
     Agent* agent = static_cast<Agent*>(data);
-    agent->fencer_->DrainFindings(agent->ledger_->state());
+    agent->witness_->DrainFindings(agent->ledger_->state());
     return 0;
   };
   status.Update(
@@ -185,22 +206,22 @@ absl::Status Agent::AddEventSources() {
                 "the sweep's timer"));
   static constexpr auto kOnWrite = [](sd_event_source*, int, uint32_t, void* data) {
     Agent* agent = static_cast<Agent*>(data);
-    if (agent->fencer_->WritesSeen()) agent->HurryTimer();
+    if (agent->witness_->WritesSeen()) agent->HurryTimer();
     return 0;
   };
-  if (fencer_->writes_fd() >= 0) {
-    status.Update(LoopError(sd_event_add_io(loop_, nullptr, fencer_->writes_fd(), EPOLLIN, kOnWrite, this),
+  if (witness_->writes_fd() >= 0) {
+    status.Update(LoopError(sd_event_add_io(loop_, nullptr, witness_->writes_fd(), EPOLLIN, kOnWrite, this),
                             "the watch over cgroups"));
   }
   status.Update(LoopError(sd_event_add_io(loop_, nullptr, mailbox_->fd(), EPOLLIN, kOnRequest, this), "the mailbox"));
-  if (fencer_->fd() >= 0) {
-    status.Update(LoopError(sd_event_add_io(loop_, nullptr, fencer_->fd(), EPOLLIN, kOnProbe, this), "the probes"));
+  if (witness_->fd() >= 0) {
+    status.Update(LoopError(sd_event_add_io(loop_, nullptr, witness_->fd(), EPOLLIN, kOnProbe, this), "the probes"));
   }
   return status;
 }
 
 absl::Status Agent::Run() {
-  spdlog::info("podfence {} decides for {} CPUs on {} NUMA nodes; http://{}:{}", PODFENCE_VERSION,
+  spdlog::info("podfence {}, mode {}: {} CPUs on {} NUMA nodes; http://{}:{}", PODFENCE_VERSION, mode_->name(),
                ledger_->allocator().machine().Cpus().size(), ledger_->allocator().machine().nodes.size(),
                config_.listen_address.host, port());
   if (absl::Status status = LoopError(sd_event_loop(loop_), "run it"); !status.ok()) return status;
@@ -211,7 +232,7 @@ absl::Status Agent::Run() {
     spdlog::info("releaseOnExit: every cgroup is given back to Kubernetes");
     status = fencer_->GiveBack(ledger_->state());
   }
-  status.Update(fencer_->Release());
+  status.Update(witness_->Release());
   return status;
 }
 
@@ -261,6 +282,11 @@ void Agent::Leave() {
   sd_event_exit(loop_, 0);
 }
 
+void Agent::Follow(NodeState state) {
+  ledger_->Follow(std::move(state));
+  if (timer_ != nullptr) HurryTimer();
+}
+
 void Agent::SetReady() {
   // Readers ask for snapshots themselves; the first one says that the agent decides now.
   if (!std::exchange(ready_, true)) mailbox_->Answer([this] { return TakeSnapshot(); });
@@ -280,10 +306,10 @@ void Agent::HurryTimer() {
 
 void Agent::OnTimer() {
   const double now = UnixNow();
-  const absl::Status reconciled = fencer_->Reconcile(ledger_->state());
+  const absl::Status reconciled = witness_->Reconcile(ledger_->state());
   Complain("reconcile", reconciled);
-  Complain("watch cgroups; drift is found at the sweeps alone", fencer_->watching());
-  if (reconciled.ok()) pace_.Looked(fencer_->writes(), fencer_->repairs());
+  Complain("watch cgroups; drift is found at the sweeps alone", witness_->watching());
+  if (reconciled.ok()) pace_.Looked(witness_->writes(), witness_->repairs());
   if (pace_.Fought()) {
     NoteFinding({.kind = "drift",
                  .pod = "",
@@ -309,15 +335,15 @@ std::shared_ptr<const Snapshot> Agent::TakeSnapshot() {
   auto snapshot = std::make_shared<Snapshot>(observer_.Look({.mode = mode_->name(),
                                                              .ledger = *ledger_,
                                                              .runtime = mode_->runtime(),
-                                                             .fencer = *fencer_,
+                                                             .witness = *witness_,
                                                              .per_pod_metrics = config_.per_pod_metrics,
                                                              .started = started_}));
-  fencer_->DrainFindings(ledger_->state());
+  witness_->DrainFindings(ledger_->state());
   for (const auto& [uid, rejection] : refused_) snapshot->rejected.push_back(rejection);
   mode_->Complete(*snapshot);
   snapshot->findings = findings_.List();
   snapshot->finding_totals = findings_.totals();
-  snapshot->verification = fencer_->Verify(findings_);
+  snapshot->verification = witness_->Verify(findings_);
   return snapshot;
 }
 

@@ -27,14 +27,15 @@
 #include "agent/repair_pace.h"
 #include "agent/server/http_server.h"
 #include "agent/trace_book.h"
+#include "agent/witness.h"
 
 namespace podfence {
 
 // What every mode has: decides, fences, verifies and exports.
 class Agent {
  public:
-  // Takes the state directory's lock, loads the checkpoint, fences what lives from an earlier agent, listens. Errors
-  // name what is missing on this machine and the remedy.
+  // Takes the state directory's lock, loads the checkpoint, fences what lives from an earlier agent, listens; in mode
+  // audit, where another decides, it only listens. Errors name what is missing on this machine and the remedy.
   static absl::StatusOr<std::unique_ptr<Agent>> Create(Config config);
   ~Agent();
 
@@ -52,6 +53,7 @@ class Agent {
   const Config& config() const { return config_; }
   Ledger& ledger() { return *ledger_; }
   const NodeState& state() const { return ledger_->state(); }
+  // Of modes that decide.
   Fencer& fencer() { return *fencer_; }
 
   // Decides on a pod; explained and, where it is refused, kept in refused() with its reasons. The Status is the
@@ -70,6 +72,8 @@ class Agent {
   void StopServing() { server_.reset(); }
   absl::Status StartServer();
   void Leave();
+  // Another has decided this: it is looked at as soon as the loop is free. Of modes that follow.
+  void Follow(NodeState state);
 
   // From now on /-/ready says yes.
   void SetReady();
@@ -83,9 +87,11 @@ class Agent {
  private:
   explicit Agent(Config config);
   absl::Status Start();
+  absl::Status StartDeciding(Allocator allocator);
   absl::Status OpenLedger(Allocator allocator);
-  absl::Status StartVerifier();
   absl::Status StartFencer();
+  absl::Status StartAuditing(Allocator allocator);
+  absl::Status StartVerifier();
   absl::Status AddEventSources();
 
   void OnTimer();
@@ -96,8 +102,9 @@ class Agent {
   std::optional<Handover> former_;  // until the mode has it
   sd_event* loop_ = nullptr;
   std::unique_ptr<Ledger> ledger_;
-  std::unique_ptr<Verifier> verifier_;  // until the fencer has it
-  std::unique_ptr<Fencer> fencer_;
+  std::unique_ptr<Verifier> verifier_;  // until the witness has it
+  std::unique_ptr<Witness> witness_;
+  Fencer* fencer_ = nullptr;  // the same, in modes that decide
   std::unique_ptr<Mode> mode_;
   std::unique_ptr<SnapshotMailbox> mailbox_;
   TraceBook traces_;

@@ -86,7 +86,9 @@ void AddAgentCommand(CLI::App& app, Invocation& invocation) {
   CLI::App* agent = app.add_subcommand("agent", "Decide, fence, run, verify and export the pods of a directory");
   auto flags = std::make_shared<Flags>();
   AddNodeFlags(*agent, flags->node);
-  agent->add_option("--mode", flags->mode, "local | manage")->type_name("M")->check(CLI::IsMember({"local", "manage"}));
+  agent->add_option("--mode", flags->mode, "local | manage | audit")
+      ->type_name("M")
+      ->check(CLI::IsMember({"local", "manage", "audit"}));
   agent->add_option("--node-name", flags->node_name, "This node's name in Kubernetes (nodeName)")->type_name("NAME");
   agent->add_option("--manifests", flags->manifests, "Directory of Pod manifests (staticPodPath)")->type_name("DIR");
   agent->add_option("--log-dir", flags->log_dir, "Containers' output (podLogsDir)")->type_name("DIR");

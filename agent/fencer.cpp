@@ -1,13 +1,10 @@
 #include "agent/fencer.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "agent/core/text.h"
-#include "agent/finding_views.h"
-#include "agent/translation.h"
 
 namespace podfence {
 namespace {
@@ -19,14 +16,24 @@ constexpr absl::Duration kAnnouncedFor = absl::Seconds(10);
 
 Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> writes,
                std::string cgroup_root, std::string name, FindingSink sink)
-    : enforcer_(std::move(enforcer)),
-      verifier_(std::move(verifier)),
-      writes_(std::move(writes)),
-      watching_(writes_.status()),
-      cgroup_root_(std::move(cgroup_root)),
-      name_(std::move(name)),
-      sink_(std::move(sink)),
-      paths_(cgroup_root_) {}
+    : Witness(std::move(verifier), std::move(writes), std::move(cgroup_root), std::move(sink)),
+      enforcer_(std::move(enforcer)),
+      name_(std::move(name)) {}
+
+absl::StatusOr<Sight> Fencer::SightOf(absl::StatusOr<EnforceReport> report) {
+  if (!report.ok()) return report.status();
+  std::erase_if(report->findings, [this](const Finding& finding) { return WasAnnounced(finding); });
+  return Sight{.live = std::move(report->live),
+               .findings = std::move(report->findings),
+               .writes = report->writes,
+               .looked = report->looked};
+}
+
+absl::StatusOr<Sight> Fencer::Look(const NodeState& state) { return SightOf(enforcer_.Reconcile(state)); }
+
+bool Fencer::IsExpected(const Fence& fence) const {
+  return fence.role != CgroupRole::kContainer || alive_.contains({fence.uid, fence.container});
+}
 
 void Fencer::AdoptLiving(const NodeState& state) {
   for (const auto& [uid, allocation] : state.pods) {
@@ -40,7 +47,7 @@ void Fencer::AdoptLiving(const NodeState& state) {
 absl::Status Fencer::Enforce(const NodeState& state) {
   const absl::Time began = absl::Now();
   absl::Status status = ExpectWider(state);
-  status.Update(Take(state, began, enforcer_.Apply(state)));
+  status.Update(Take(state, began, SightOf(enforcer_.Apply(state))));
   return status;
 }
 
@@ -62,78 +69,6 @@ absl::Status Fencer::ExpectWider(const NodeState& state) {
   return wider ? Expect() : absl::OkStatus();
 }
 
-absl::Status Fencer::Reconcile(const NodeState& state) {
-  const absl::Time began = absl::Now();
-  absl::Status status = Take(state, began, enforcer_.Reconcile(state));
-  const absl::Status swept = verifier_->Sweep();
-  const absl::Status read = Read().status();  // compares with the reading before: throttling and quotas
-  DrainFindings(state);
-  sweep_ = status;
-  if (!absl::IsUnavailable(swept)) sweep_.Update(swept);  // else the probe does not run, which it says itself
-  sweep_.Update(read);
-  if (sweep_.ok()) losses_.Swept(began);
-  status.Update(swept);
-  status.Update(read);
-  return status;
-}
-
-absl::StatusOr<Observation> Fencer::Read() {
-  absl::StatusOr<Observation> seen = verifier_->Read();
-  read_ = seen.status();
-  if (seen.ok()) {
-    const uint64_t dropped = counted_.dropped;
-    counted_ = LossesOf(*seen);
-    counted_.dropped = dropped;
-    losses_.Count(counted_, absl::Now());
-  }
-  return seen;
-}
-
-VerificationView Fencer::Verify(const FindingLog& log) {
-  const absl::Time now = absl::Now();
-  counted_.dropped = log.dropped();
-  losses_.Count(counted_, now);
-  std::vector<Unseen> unknown = ProbesMissing(verifier_->Probes());
-  for (Unseen& lost : losses_.Held(now)) unknown.push_back(std::move(lost));
-  if (!sweep_.ok()) unknown.push_back({"the last sweep", std::string(sweep_.message())});
-  if (!read_.ok()) unknown.push_back({"throttling and run time", std::string(read_.message())});
-  VerificationView view{.state = std::string(VerificationWord(log.AnyActive(), !unknown.empty()))};
-  for (Unseen& each : unknown) view.reasons.push_back({std::move(each.what), std::move(each.reason)});
-  return view;
-}
-
-bool Fencer::WritesSeen() {
-  if (!writes_.ok() || !writes_->Drain()) return false;
-  if (!write_seen_) write_seen_ = absl::Now();
-  return true;
-}
-
-absl::Status Fencer::Take(const NodeState& state, absl::Time began, absl::StatusOr<EnforceReport> report) {
-  began = std::min(began, std::exchange(write_seen_, std::nullopt).value_or(began));
-  if (!report.ok()) {
-    ++errors_;
-    return report.status();
-  }
-  live_ = std::move(report->live);
-  Watch();
-  last_writes_ = report->writes;
-  last_repairs_ = 0;
-  for (Finding& finding : report->findings) {
-    if (WasAnnounced(finding)) continue;
-    NameWriter(finding);
-    // Also one that was written over before it was read back: its writer is only the quicker one.
-    if (finding.kind == FindingKind::kDrift && last_writes_ > 0) ++last_repairs_;
-    if (finding.repaired) {
-      repairs_taken_.Observe(absl::ToDoubleSeconds(absl::Now() - began));
-    }
-    FindingView view = ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()});
-    // Not since it was repaired.
-    if (finding.kind == FindingKind::kDrift) view.since = absl::ToDoubleSeconds(report->looked - absl::UnixEpoch());
-    sink_(std::move(view));
-  }
-  return Expect();
-}
-
 void Fencer::Announce(const std::string& cgroup, const std::string& file, const std::string& value) {
   const std::string path = Cat(cgroup_root_, "/", cgroup);
   std::erase_if(announced_, [&](const Announced& each) {
@@ -151,54 +86,6 @@ bool Fencer::WasAnnounced(const Finding& finding) {
   const bool in_time = absl::Now() <= found->until;
   announced_.erase(found);
   return in_time;
-}
-
-// Says who made a drift, where a probe saw the write.
-void Fencer::NameWriter(Finding& finding) {
-  struct stat info {};
-  if (finding.kind != FindingKind::kDrift || stat(finding.path.c_str(), &info) != 0) return;
-  finding.by = verifier_->WhoWrote(info.st_ino, finding.file);
-  if (!finding.by) return;
-  finding.message += Cat(" (written by ", finding.by->comm, ", pid ", finding.by->pid, ")");
-  if (finding.repaired) verifier_->ForgetWriter(info.st_ino, finding.file);
-}
-
-// Our own cgroups, and those of the host beside them: whoever widens one of these comes onto exclusive CPUs.
-void Fencer::Watch() {
-  std::vector<std::string> directories = {cgroup_root_};
-  for (const LiveFence& live : live_) directories.push_back(live.path);
-  const absl::StatusOr<Cgroup> root = Cgroup::Open(cgroup_root_);
-  const absl::StatusOr<std::vector<std::string>> children = root.ok() ? root->Children() : root.status();
-  if (!children.ok()) {
-    watching_ = children.status();
-    return;
-  }
-  std::set<uint64_t> host;
-  for (const std::string& child : *children) {
-    directories.push_back(Cat(cgroup_root_, "/", child));
-    struct stat info {};
-    if (stat(directories.back().c_str(), &info) == 0) host.insert(info.st_ino);  // else it is gone meanwhile
-  }
-  watching_ = writes_.ok() ? writes_->Follow(directories) : writes_.status();
-  watching_.Update(verifier_->RememberWriters(host));
-}
-
-absl::Status Fencer::Expect() {
-  Expectations expectations;
-  for (const LiveFence& live : live_) {
-    const Fence& fence = live.fence;
-    if (fence.role == CgroupRole::kContainer && !alive_.contains({fence.uid, fence.container})) continue;
-    expectations.fences.push_back(ExpectationOf(live, cgroup_root_));
-  }
-  absl::Status status = verifier_->Expect(expectations);
-  if (!status.ok()) ++errors_;
-  return status;
-}
-
-void Fencer::DrainFindings(const NodeState& state) {
-  for (const KernelFinding& finding : verifier_->Poll()) {
-    sink_(ViewOf(finding, {state, live_, cgroup_root_, paths_, absl::Now()}));
-  }
 }
 
 absl::StatusOr<Cgroup> Fencer::PrepareContainer(const NodeState& state, const std::string& uid,

@@ -18,13 +18,14 @@ void AddAll(std::array<std::array<uint64_t, N>, M>& sum, const std::array<std::a
 
 }  // namespace
 
-Ledger::Ledger(Allocator allocator, StateStore store) : allocator_(std::move(allocator)), store_(std::move(store)) {}
+Ledger::Ledger(Allocator allocator, std::optional<StateStore> store)
+    : allocator_(std::move(allocator)), store_(std::move(store)) {}
 
 absl::StatusOr<Ledger::Opened> Ledger::Open(Allocator allocator, StateStore store) {
   Opened opened{
       .ledger = Ledger(std::move(allocator), std::move(store)), .restored = false, .damage = {}, .misfits = {}};
   Ledger& ledger = opened.ledger;
-  absl::StatusOr<LoadedState> loaded = ledger.store_.Load();
+  absl::StatusOr<LoadedState> loaded = ledger.store_->Load();
   if (!loaded.ok()) return loaded.status();
   if (!loaded->damage.empty()) opened.damage = Cat(loaded->damage, "; set aside as ", loaded->set_aside);
   opened.restored = loaded->found;
@@ -35,8 +36,30 @@ absl::StatusOr<Ledger::Opened> Ledger::Open(Allocator allocator, StateStore stor
   return opened;
 }
 
+Ledger Ledger::Following(Allocator allocator) { return {std::move(allocator), std::nullopt}; }
+
+void Ledger::Follow(NodeState state) {
+  for (const auto& [uid, pod] : state.pods) {
+    const auto before = state_.pods.find(uid);
+    for (const ContainerAllocation& container : pod.containers) {
+      const ContainerAllocation* held = before == state_.pods.end() ? nullptr : before->second.Find(container.name);
+      const auto count = [&](Resource resource, bool bubble, Isolation now, Isolation then) {
+        if (now == then || now == Isolation::kHost) return;
+        const Assignment exclusive = bubble ? Assignment::kPodExclusive : Assignment::kNodeExclusive;
+        ++counters_.Assignments(resource, now == Isolation::kPod ? Assignment::kPodShared : exclusive);
+      };
+      count(Resource::kCpu, pod.cpus.has_value(), container.cpu_isolation,
+            held == nullptr ? Isolation::kHost : held->cpu_isolation);
+      count(Resource::kMemory, !pod.memory.empty(), container.memory_isolation,
+            held == nullptr ? Isolation::kHost : held->memory_isolation);
+    }
+  }
+  state_ = std::move(state);
+}
+
 absl::Status Ledger::Commit(NodeState next) {
-  if (absl::Status status = store_.Commit(next); !status.ok()) {
+  if (!store_) return absl::FailedPreconditionError("another decides on this node; nothing is decided here");
+  if (absl::Status status = store_->Commit(next); !status.ok()) {
     ++commit_errors_;
     return status;
   }

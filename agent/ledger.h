@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -16,12 +17,18 @@
 namespace podfence {
 
 // The node's decisions: the allocator, the one true NodeState, and its checkpoint. Every change is decided, committed,
-// and only then visible in state(): whoever enforces state() enforces nothing that a crash could forget.
+// and only then visible in state(): whoever enforces state() enforces nothing that a crash could forget. One that
+// follows another's decisions has no checkpoint, and decides nothing.
 class Ledger {
  public:
   struct Opened;
   // Loads the checkpoint and brings it under the allocator's machine and policy (AdoptState).
   static absl::StatusOr<Opened> Open(Allocator allocator, StateStore store);
+  // Of one that follows: every call that decides is FailedPrecondition.
+  static Ledger Following(Allocator allocator);
+  // What the other has decided, from now on. Only of one that follows. Containers that were given something count in
+  // counters().assignments when they are first seen; how many allocations that took is not to be seen.
+  void Follow(NodeState state);
 
   const NodeState& state() const { return state_; }
   const Allocator& allocator() const { return allocator_; }
@@ -50,11 +57,11 @@ class Ledger {
   double last_decision_seconds() const { return last_decision_seconds_; }
 
  private:
-  Ledger(Allocator allocator, StateStore store);
+  Ledger(Allocator allocator, std::optional<StateStore> store);
   absl::Status Commit(NodeState next);
 
   Allocator allocator_;
-  StateStore store_;
+  std::optional<StateStore> store_;  // none: it follows
   NodeState state_;
   CounterGrowth counters_;
   uint64_t admitted_ = 0;

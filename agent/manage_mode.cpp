@@ -9,12 +9,10 @@
 
 #include "agent/core/text.h"
 #include "agent/enforcer/kube_values.h"
+#include "agent/node_pods.h"
 #include "agent/nri_answers.h"
 #include "agent/places_file.h"
 #include "agent/state/state_json.h"
-#ifdef PODFENCE_PODS_API
-#include "agent/podsapi/pods_api.h"
-#endif
 
 namespace podfence {
 namespace {
@@ -41,7 +39,12 @@ absl::Status ManageMode::Start() {
   const absl::StatusOr<std::string> node = NodeName(agent_.config());
   if (!node.ok()) return node.status();
   if (absl::Status status = StartReporter(*node); !status.ok()) return status;
-  if (absl::Status status = StartPodSource(*node); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<PodSource>> source = StartPodSource(
+      agent_.loop(), agent_.config(),
+      {.on_changed = [this](const std::vector<PodChange>&) { Converge(); }, .on_synced = [this] { Converge(); }});
+  if (!source.ok()) return source.status();
+  source_ = *std::move(source);
+  spdlog::info("node {}: pods from {}", *node, source_->status().description);
   if (absl::Status status = StartNri(); !status.ok()) return status;
   return ListenForSuccessor();
 }
@@ -95,28 +98,6 @@ absl::Status ManageMode::ListenForSuccessor() {
       HandoverServer::Listen(agent_.loop(), agent_.config().state_directory, std::move(handlers));
   if (!server.ok()) return server.status();
   handover_ = *std::move(server);
-  return absl::OkStatus();
-}
-
-absl::Status ManageMode::StartPodSource(const std::string& node_name) {
-  const Config& config = agent_.config();
-  PodSourceOptions options;
-  options.source = config.pod_source;
-  options.node_name = node_name;
-  options.api_server = config.api_server;
-  options.api_server_token_file = config.api_server_token_file;
-  options.api_server_ca_file = config.api_server_ca_file;
-  options.kubelet_pods_url = config.kubelet_pods_url;
-  options.pods_api_socket = config.pods_api_socket;
-#ifdef PODFENCE_PODS_API
-  options.pods_api = MakePodsApiFeed;
-#endif
-  absl::StatusOr<std::unique_ptr<PodSource>> source = PodSource::Create(
-      agent_.loop(), options,
-      {.on_changed = [this](const std::vector<PodChange>&) { Converge(); }, .on_synced = [this] { Converge(); }});
-  if (!source.ok()) return source.status();
-  source_ = *std::move(source);
-  spdlog::info("node {}: pods from {}", node_name, source_->status().description);
   return absl::OkStatus();
 }
 
@@ -423,12 +404,7 @@ void ManageMode::Complete(Snapshot& snapshot) const {
                                       .longest_seconds = absl::ToDoubleSeconds(statistics.max),
                                       .seconds = HistogramOf(statistics)});
   }
-  const PodSourceStatus source = source_->status();
-  snapshot.pod_source = PodSourceView{.kind = source.kind,
-                                      .description = source.description,
-                                      .up = source.up,
-                                      .error = source.up ? "" : source.last_error.ToString(),
-                                      .failures = source.failures};
+  snapshot.pod_source = ViewOf(source_->status());
 }
 
 }  // namespace podfence

@@ -38,7 +38,6 @@ class ManageMode final : public Mode {
   void Complete(Snapshot& snapshot) const override;
 
  private:
-  absl::Status StartPodSource(const std::string& node_name);
   absl::Status StartReporter(const std::string& node_name);
   absl::Status StartNri();
   absl::Status ListenForSuccessor();

@@ -17,7 +17,7 @@ class Mode {
   virtual ~Mode() = default;
 
   virtual std::string_view name() const = 0;
-  // Takes up the pods of the checkpoint, and adds its event sources to the agent's loop. The agent's ledger and fencer
+  // Takes up the pods of the checkpoint, and adds its event sources to the agent's loop. The agent's ledger and witness
   // stand, nothing listens yet.
   virtual absl::Status Start() = 0;
   // What lives, for the snapshots.

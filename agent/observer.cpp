@@ -89,7 +89,7 @@ Snapshot Observer::Look(const Context& context) {
   snapshot.per_pod_metrics = context.per_pod_metrics;
 
   const double begin = MonotonicSeconds();
-  const absl::StatusOr<Observation> seen = context.fencer.Read();
+  const absl::StatusOr<Observation> seen = context.witness.Read();
   kernel_.up = seen.ok();
   kernel_.duration_seconds = MonotonicSeconds() - begin;
   if (!seen.ok()) ++kernel_.errors;
@@ -125,7 +125,7 @@ Snapshot Observer::Look(const Context& context) {
   }
   snapshot.totals = totals_;
   snapshot.collectors = {kernel_};
-  for (const Probe& probe : context.fencer.Probes().probes) {
+  for (const Probe& probe : context.witness.Probes().probes) {
     snapshot.probes.push_back({.name = probe.name,
                                .running = probe.attached,
                                .hook = probe.hook,
@@ -137,8 +137,8 @@ Snapshot Observer::Look(const Context& context) {
                                .wanted = probe.wanted});
   }
   snapshot.counters = ledger.counters();
-  snapshot.drift_repairs = context.fencer.repairs_taken().Count();
-  snapshot.repair_seconds = context.fencer.repairs_taken();
+  snapshot.drift_repairs = context.witness.repairs_taken().Count();
+  snapshot.repair_seconds = context.witness.repairs_taken();
   snapshot.invariant_violations = ledger.invariant_violations();
   snapshot.commits = ledger.commits();
   snapshot.commit_errors = ledger.commit_errors();
@@ -166,7 +166,7 @@ ContainerView Observer::LookAt(const Context& context, const PodAllocation& allo
     view.message = status->message;
     view.restarts = static_cast<uint64_t>(status->restarts);
   }
-  const absl::StatusOr<Cgroup> cgroup = context.fencer.FindContainer(context.ledger.state(), uid, container.name);
+  const absl::StatusOr<Cgroup> cgroup = context.witness.FindContainer(context.ledger.state(), uid, container.name);
   if (cgroup.ok()) {
     const absl::StatusOr<std::string> list = cgroup->Read("cpuset.cpus.effective");
     absl::StatusOr<CpuSet> effective = list.ok() ? CpuSet::Parse(*list) : list.status();

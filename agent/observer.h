@@ -7,15 +7,15 @@
 #include <tuple>
 #include <vector>
 
-#include "agent/fencer.h"
 #include "agent/ledger.h"
 #include "agent/run_queue.h"
 #include "agent/runtime/runtime.h"
 #include "agent/server/snapshot.h"
+#include "agent/witness.h"
 
 namespace podfence {
 
-// Puts together what is decided (ledger), what lives (runtime) and what the kernel says (fencer) into one Snapshot.
+// Puts together what is decided (ledger), what lives (runtime) and what the kernel says (witness) into one Snapshot.
 // It keeps totals of ended containers, so that exported counters never fall.
 class Observer {
  public:
@@ -24,7 +24,7 @@ class Observer {
     std::string_view mode;
     const Ledger& ledger;
     const Runtime& runtime;
-    Fencer& fencer;
+    Witness& witness;
     bool per_pod_metrics = false;
     double started = 0;  // Unix seconds
   };

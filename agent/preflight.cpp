@@ -11,11 +11,13 @@
 #include <filesystem>
 #include <optional>
 
+#include "agent/audit_state.h"
 #include "agent/cgroup/cgroup.h"
 #include "agent/cgroup/control.h"
 #include "agent/cgroup/files.h"
 #include "agent/cgroup/unique_fd.h"
 #include "agent/core/text.h"
+#include "agent/kubelet_state/kubelet_state.h"
 #include "agent/pods/document.h"
 #include "agent/verifier/verifier.h"
 
@@ -37,6 +39,13 @@ class Checks {
 
   std::vector<PreflightCheck> Run() {
     CheckCgroups();
+    if (config_.mode == "audit") {
+      CheckKubeletDecides();
+      CheckCapabilities();
+      CheckPrograms();
+      return std::move(checks_);
+    }
+    CheckPartitions();
     CheckKubelet();
     CheckNri();
     CheckOtherPlugins();
@@ -56,6 +65,11 @@ class Checks {
     const absl::StatusOr<Cgroup> root = OpenHierarchy(Path(config_.cgroup_hierarchy));
     if (!root.ok()) return Add("cgroup v2", State::kFailed, std::string(root.status().message()));
     Add("cgroup v2", State::kOk, Cat(root->path(), " with cpuset, cpu and memory"));
+  }
+
+  void CheckPartitions() {
+    const absl::StatusOr<Cgroup> root = OpenHierarchy(Path(config_.cgroup_hierarchy));
+    if (!root.ok()) return;  // said already
     const absl::StatusOr<std::vector<std::string>> children = root->Children();
     bool partitions = false;
     for (const std::string& name : children.value_or(std::vector<std::string>())) {
@@ -95,6 +109,23 @@ class Checks {
     Add("kubelet", State::kOk, "its CPU and memory managers are off");
     CheckOldState("cpu_manager_state", "static");
     CheckOldState("memory_manager_state", "Static");
+  }
+
+  void CheckKubeletDecides() {
+    const std::string directory = Path(config_.kubelet_state_directory);
+    const absl::StatusOr<KubeletState> state = ReadKubeletState(directory);
+    if (!state.ok()) {
+      return Add("kubelet", State::kFailed, std::string(state.status().message()),
+                 "run as root, and in a container mount the kubelet's root directory, read-only; kubeletStateDirectory "
+                 "says where it is");
+    }
+    if (const std::vector<Unseen> without = WithoutManagers(*state); !without.empty()) {
+      return Add("kubelet", State::kFailed, Cat(without[0].what, ": ", without[0].reason),
+                 "set the kubelet's cpuManagerPolicy: static, or Podfence's mode: manage");
+    }
+    Add("kubelet", State::kOk,
+        Cat("its CPU manager is ", state->cpu.policy, ", its Memory manager ", state->memory.policy, "; ",
+            state->cpu.containers.size(), " pods hold CPUs of their own"));
   }
 
   // The kubelet refuses to start on the state of another policy.
@@ -145,12 +176,15 @@ class Checks {
       cap_value_t value;
       bool vital;  // without it CPUs are not exclusive; else only something less is had
     };
-    const Needed all[] = {
-        {"CAP_SYS_NICE", "keep the host's tasks off exclusive CPUs, fenceHost", CAP_SYS_NICE, config_.fence_host},
-        {"CAP_SYS_ADMIN", "make cpuset partitions", CAP_SYS_ADMIN, false},
+    std::vector<Needed> all = {
         {"CAP_BPF", "load the kernel programs", CAP_BPF, false},
         {"CAP_PERFMON", "attach the kernel programs", CAP_PERFMON, false},
     };
+    if (config_.mode != "audit") {
+      all.push_back(
+          {"CAP_SYS_NICE", "keep the host's tasks off exclusive CPUs, fenceHost", CAP_SYS_NICE, config_.fence_host});
+      all.push_back({"CAP_SYS_ADMIN", "make cpuset partitions", CAP_SYS_ADMIN, false});
+    }
     cap_t own = cap_get_proc();
     std::string missing;
     State state = State::kWarning;
@@ -171,7 +205,8 @@ class Checks {
         Verifier::Start({.cgroup_root = Path(config_.cgroup_hierarchy)});
     if (!verifier.ok()) {
       return Add("kernel programs", State::kWarning, std::string(verifier.status().message()),
-                 "fences hold, but nothing proves it");
+                 config_.mode == "audit" ? "only control files and cpu.stat are looked at"
+                                         : "fences hold, but nothing proves it");
     }
     std::string missing;
     int attached = 0;

@@ -8,7 +8,7 @@
 
 namespace podfence {
 
-// One thing that mode manage needs of a node.
+// One thing that mode manage, or audit, needs of a node.
 struct PreflightCheck {
   enum class State { kOk, kWarning, kFailed };
   std::string name;
@@ -23,14 +23,18 @@ struct PreflightOptions {
   std::string kubelet_config = "/var/lib/kubelet/config.yaml";  // below root
 };
 
-// Whether Podfence can manage this node: everything that stands in the way, each with its remedy. Changes nothing;
-// loads the kernel programs once to see which attach.
-// - cgroup v2 with its controllers; partitions (Linux 6.7)
+// Whether Podfence can manage this node, or audit it where that is the mode: everything that stands in the way, each
+// with its remedy. Changes nothing; loads the kernel programs once to see which attach.
+// - cgroup v2 with its controllers
+// - BTF and the kernel programs; capabilities
+// To manage it:
+// - partitions (Linux 6.7)
 // - the kubelet's own CPU and memory managers, which must be off (policies none, None), and a state file that an
-// earlier
-//   policy left, which the kubelet refuses (cm/cpumanager/state/state_checkpoint.go)
+//   earlier policy left, which the kubelet refuses (cm/cpumanager/state/state_checkpoint.go)
 // - the runtime's NRI socket; other NRI plugins that are installed beside it
-// - BTF and the kernel programs; capabilities; the state directory
+// - the state directory
+// To audit it:
+// - the kubelet's own CPU manager, which must be on, and its state, which must be readable
 std::vector<PreflightCheck> Preflight(const Config& config, const PreflightOptions& options);
 
 // 0: nothing stands in the way; 1: something does.

@@ -31,7 +31,7 @@ Colour ColourOf(State state) {
   return Colour::kRed;
 }
 
-std::string Render(const std::vector<PreflightCheck>& checks, const Terminal& terminal) {
+std::string Render(const std::vector<PreflightCheck>& checks, std::string_view verb, const Terminal& terminal) {
   Table table({{"Check"}, {"State"}, {"Found"}});
   std::string remedies;
   for (const PreflightCheck& check : checks) {
@@ -41,7 +41,7 @@ std::string Render(const std::vector<PreflightCheck>& checks, const Terminal& te
   }
   const bool failed = PreflightExitCode(checks) != 0;
   return Cat(table.Render(terminal), remedies.empty() ? "" : "\n", remedies, "\n",
-             failed ? "podfence cannot manage this node\n" : "podfence can manage this node\n");
+             failed ? "podfence cannot " : "podfence can ", verb, " this node\n");
 }
 
 int RunPreflight(const PreflightFlags& flags, Invocation& invocation) {
@@ -62,7 +62,7 @@ int RunPreflight(const PreflightFlags& flags, Invocation& invocation) {
     const nlohmann::json result = {{"passed", PreflightExitCode(checks) == 0}, {"checks", std::move(list)}};
     invocation.out << result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   } else {
-    invocation.out << Render(checks, DetectTerminal(STDOUT_FILENO));
+    invocation.out << Render(checks, config->mode == "audit" ? "audit" : "manage", DetectTerminal(STDOUT_FILENO));
   }
   return PreflightExitCode(checks);
 }
@@ -70,7 +70,8 @@ int RunPreflight(const PreflightFlags& flags, Invocation& invocation) {
 }  // namespace
 
 void AddPreflightCommand(CLI::App& app, Invocation& invocation) {
-  CLI::App* command = app.add_subcommand("preflight", "Say what stands in the way of managing this Kubernetes node");
+  CLI::App* command =
+      app.add_subcommand("preflight", "Say what stands in the way of managing, or auditing, this Kubernetes node");
   const auto flags = std::make_shared<PreflightFlags>();
   AddNodeFlags(*command, flags->node);
   command->add_option("--kubelet-config", flags->options.kubelet_config, "The kubelet's configuration file")

@@ -1,10 +1,8 @@
 #include "agent/translation.h"
 
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
-#include "agent/core/text.h"
+#include "agent/kube_places.h"
 
 namespace podfence {
 namespace {
@@ -51,6 +49,10 @@ ExpectedFence ExpectationOf(const LiveFence& live, const std::string& cgroup_roo
           .container = fence.container};
 }
 
+AuditOptions AuditOptionsOf(const Config& config) {
+  return {.cgroup_root = config.cgroup_hierarchy, .cpu_quota = config.cpu_cfs_quota};
+}
+
 EnforcerOptions EnforcerOptionsOf(const Config& config, const Allocator& allocator) {
   EnforcerOptions options;
   options.reserved = allocator.reserved_cpus();
@@ -58,9 +60,7 @@ EnforcerOptions EnforcerOptionsOf(const Config& config, const Allocator& allocat
   if (config.mode == "manage") {
     options.runtime_cgroups = true;
     // Under the systemd driver, where that is to be seen already; the runtime tells of its pods' later.
-    std::error_code error;
-    options.name =
-        std::filesystem::exists(Cat(config.cgroup_hierarchy, "/kubepods.slice"), error) ? "kubepods.slice" : "kubepods";
+    options.name = FindKubePods(config.cgroup_hierarchy);
   }
   options.repair = config.repair_drift;
   if (config.fence_host) {

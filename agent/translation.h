@@ -8,6 +8,7 @@
 #include "agent/allocator/allocator.h"
 #include "agent/config/config.h"
 #include "agent/core/node_state.h"
+#include "agent/enforcer/audit.h"
 #include "agent/enforcer/enforcer.h"
 #include "agent/verifier/expectations.h"
 
@@ -19,6 +20,7 @@ std::string_view FindingWord(FindingKind kind);
 std::string PodName(const NodeState& state, const std::string& uid);
 // What is expected of the tasks in a cgroup that is held to a fence.
 ExpectedFence ExpectationOf(const LiveFence& live, const std::string& cgroup_root);
+AuditOptions AuditOptionsOf(const Config& config);
 EnforcerOptions EnforcerOptionsOf(const Config& config, const Allocator& allocator);
 
 }  // namespace podfence

@@ -8,48 +8,22 @@
 
 #include "absl/time/clock.h"
 #include "agent/core/text.h"
-#include "agent/enforcer/inspect.h"
 #include "agent/finding_views.h"
-#include "agent/places_file.h"
-#include "agent/state/adopt.h"
-#include "agent/state/store.h"
 #include "agent/translation.h"
+#include "agent/verification_looks.h"
 #include "agent/verification_state.h"
 #include "agent/verifier/verifier.h"
 
 namespace podfence {
 namespace {
 
-// An agent commits before it enforces: what it is just about to do is done by then.
-constexpr absl::Duration kSettle = absl::Seconds(1);
 // Windows that are tried until one passes in which no container came or went.
 constexpr int kWindows = 3;
-
-// What was decided and what of it lives, at one moment.
-struct Look {
-  NodeState state;
-  Inspection inspection;
-  Expectations expectations;
-};
-
-std::string WhyNoCheckpoint(const absl::Status& status) {
-  std::string message(status.message());
-  if (absl::IsNotFound(status)) {
-    return "not there: no agent has decided anything. Start `podfence agent`, or name its --state-dir";
-  }
-  if (absl::IsPermissionDenied(status)) return Cat(message, ". Run as the agent's user, root");
-  if (!absl::IsInvalidArgument(status)) return message;
-  return Cat(message, ". An agent sets it aside at its next start, and decides anew");
-}
 
 class Check {
  public:
   Check(const Config& config, const Allocator& allocator, absl::Duration window, const AfterAttaching& after_attaching)
-      : config_(config),
-        allocator_(allocator),
-        window_(window),
-        after_attaching_(after_attaching),
-        options_(EnforcerOptionsOf(config, allocator)) {}
+      : config_(config), window_(window), after_attaching_(after_attaching), looks_(MakeLooks(config, allocator)) {}
 
   Verification Run() {
     for (int i = 0; i < kWindows; ++i) {
@@ -60,7 +34,7 @@ class Check {
       if (answer_.containers == 0) return std::move(answer_);  // there is nobody whom the kernel could treat amiss
       Verification undisturbed = answer_;
       Watch(*look);
-      const std::optional<Look> after = LookOnce();
+      const std::optional<Look> after = looks_->Take(answer_.unknown);
       if (!after || after->expectations == look->expectations) return std::move(answer_);
       // A container that starts meanwhile is foreign to what was expected before it: nothing of that counts.
       answer_ = std::move(undisturbed);
@@ -71,50 +45,17 @@ class Check {
   }
 
  private:
-  std::optional<Look> LookOnce() {
-    const std::string path = CheckpointPath(config_.state_directory);
-    absl::StatusOr<NodeState> state = ReadCheckpoint(path);
-    if (!state.ok()) {
-      answer_.unknown.push_back({path, WhyNoCheckpoint(state.status())});
-      return std::nullopt;
-    }
-    std::optional<Places> places;
-    if (options_.runtime_cgroups) {
-      absl::StatusOr<Places> kept = ReadPlaces(config_.state_directory);
-      if (!kept.ok()) {
-        answer_.unknown.push_back({"where the pods' cgroups are", std::string(kept.status().message())});
-        return std::nullopt;
-      }
-      places = *std::move(kept);
-    }
-    absl::StatusOr<Inspection> inspection =
-        Inspect(*state, config_.cgroup_hierarchy, allocator_.machine(), options_, places ? &*places : nullptr);
-    if (!inspection.ok()) {
-      answer_.unknown.push_back({config_.cgroup_hierarchy, std::string(inspection.status().message())});
-      return std::nullopt;
-    }
-    Look look{*std::move(state), *std::move(inspection), {}};
-    for (const LiveFence& live : look.inspection.live) {
-      look.expectations.fences.push_back(ExpectationOf(live, config_.cgroup_hierarchy));
-    }
-    return look;
-  }
-
   std::optional<Look> LookSettled() {
-    std::optional<Look> look = LookOnce();
+    std::optional<Look> look = looks_->Take(answer_.unknown);
     if (!look || look->inspection.findings.empty()) return look;
-    absl::SleepFor(kSettle);
-    return LookOnce();
+    absl::SleepFor(looks_->Settles());
+    return looks_->Take(answer_.unknown);
   }
 
   void TakeState(const Look& look) {
     const KernelContext context{look.state, look.inspection.live, config_.cgroup_hierarchy, paths_, absl::Now()};
     for (const Finding& finding : look.inspection.findings) Add(ViewOf(finding, context));
-    const AdoptedState adopted =
-        AdoptState(look.state, allocator_.InitialState(), allocator_.machine(), allocator_.reserved_cpus());
-    for (const std::string& misfit : adopted.misfits) {
-      Add({.kind = "misfit", .message = misfit});
-    }
+    for (const std::string& misfit : look.misfits) Add({.kind = "misfit", .message = misfit});
     answer_.unknown = look.inspection.unseen;
     for (const Fence& fence : look.inspection.idle) {
       answer_.not_running.push_back({Name(look, fence.uid), fence.container});
@@ -180,11 +121,10 @@ class Check {
   }
 
   const Config& config_;
-  const Allocator& allocator_;
   absl::Duration window_;
   const AfterAttaching& after_attaching_;
   std::unique_ptr<Verifier> verifier_;
-  EnforcerOptions options_;
+  std::unique_ptr<Looks> looks_;
   CgroupPaths paths_{config_.cgroup_hierarchy};
   Verification answer_;
 };

@@ -33,8 +33,8 @@ struct Verification {
 // Called once, when the probes are attached: what only attaching needs can be given up. An error ends the watching.
 using AfterAttaching = std::function<absl::Status()>;
 
-// Holds the checkpoint of the state directory against what the kernel says and, for as long as the window, does; 0:
-// only against what it says. Needs no agent, goes on beside one, and changes nothing.
+// Holds the checkpoint of the state directory, in mode audit the kubelet's, against what the kernel says and, for as
+// long as the window, does; 0: only against what it says. Needs no agent, goes on beside one, and changes nothing.
 Verification VerifyNode(const Config& config, const Allocator& allocator, absl::Duration window,
                         const AfterAttaching& after_attaching = {});
 

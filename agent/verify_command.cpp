@@ -1,5 +1,6 @@
 #include "agent/verify_command.h"
 
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <memory>
@@ -36,6 +37,7 @@ int RunVerify(const VerifyFlags& flags, Invocation& invocation) {
   if (!config.ok()) return fail(ToStd(config.status().message()));
   const absl::StatusOr<Allocator> allocator = AllocatorFor(*config);
   if (!allocator.ok()) return fail(ToStd(allocator.status().message()));
+  spdlog::set_level(spdlog::level::off);  // whatever there is to say is in the answer
   const Verification verification = VerifyNode(*config, *allocator, window, KeepNothing);
   if (flags.output == "json") {
     // Names of cgroups and tasks are whatever someone made them.
@@ -59,8 +61,8 @@ void AddVerifyCommand(CLI::App& app, Invocation& invocation) {
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
   command->footer(
-      "Holds the checkpoint against cgroups, affinities, memory and the scheduler, and changes nothing. Give it the\n"
-      "flags of the agent; the agent may run meanwhile, or be dead.\n\n"
+      "Holds the checkpoint (in mode audit the kubelet's) against cgroups, affinities, memory and the scheduler, and\n"
+      "changes nothing. Give it the flags of the agent; the agent may run meanwhile, or be dead.\n\n"
       "Examples:\n"
       "  podfence verify\n"
       "  podfence verify --config /etc/podfence/podfence.yaml --window 10s\n"

@@ -24,7 +24,7 @@ constexpr std::array<std::string_view, 2> kCpuPolicies{"none", "static"};
 constexpr std::array<std::string_view, 2> kMemoryPolicies{"None", "Static"};
 constexpr std::array<std::string_view, 4> kTopologyPolicies{"none", "best-effort", "restricted", "single-numa-node"};
 constexpr std::array<std::string_view, 2> kTopologyScopes{"container", "pod"};
-constexpr std::array<std::string_view, 2> kModes{"local", "manage"};
+constexpr std::array<std::string_view, 3> kModes{"local", "manage", "audit"};
 constexpr std::array<std::string_view, 4> kPodSources{"auto", "podsapi", "apiserver", "kubelet"};
 constexpr std::array<std::string_view, 5> kLogLevels{"trace", "debug", "info", "warning", "error"};
 // What a node can hold back (cmd/kubelet/app/server.go parseResourceList).
@@ -256,6 +256,10 @@ constexpr std::array kKeys{
     Key{"podsAPISocket", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.pods_api_socket, p); }},
     Key{"nriSocketPath", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.nri_socket_path, p); }},
     Key{"nriPluginIndex", ReadPluginIndex},
+    Key{"kubeletStateDirectory",
+        [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.kubelet_state_directory, p); }},
+    Key{"cpuCFSQuota",
+        [](const Field& f, Config& c, Problems& p) { c.cpu_cfs_quota = ReadBool(f, p, c.cpu_cfs_quota); }},
     Key{"releaseOnExit",
         [](const Field& f, Config& c, Problems& p) { c.release_on_exit = ReadBool(f, p, c.release_on_exit); }},
     Key{"machine", ReadMachine},

@@ -46,8 +46,10 @@ bool IsUnseen(const std::string& path, const std::vector<Unseen>& unseen) {
       unseen, [&](const Unseen& each) { return path == each.what || path.starts_with(Cat(each.what, "/")); });
 }
 
-// Tells the plan's cgroups apart: those that live, and containers that do not run.
-void Sort(const Plan& plan, const std::string& own_path, const std::vector<TreeNode>& nodes, Inspection& inspection) {
+}  // namespace
+
+void SortLives(const Plan& plan, const std::string& own_path, const std::vector<TreeNode>& nodes,
+               Inspection& inspection) {
   for (const Fence& fence : plan.fences) {
     const auto node = std::ranges::find(nodes, fence.path, &TreeNode::path);
     const bool container = fence.role == CgroupRole::kContainer;
@@ -65,8 +67,6 @@ void Sort(const Plan& plan, const std::string& own_path, const std::vector<TreeN
     }
   }
 }
-
-}  // namespace
 
 absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cgroup_root, const Machine& machine,
                                    const EnforcerOptions& options, const Places* places) {
@@ -108,7 +108,7 @@ absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cg
   } else if (*quota) {
     inspection.findings.push_back(**std::move(quota));
   }
-  Sort(plan, Cat(root->path(), "/", name), nodes, inspection);
+  SortLives(plan, Cat(root->path(), "/", name), nodes, inspection);
   if (options.host && !plan.exclusive.empty()) {
     InspectHost(*options.host, *root, name, plan.exclusive, inspection.findings, inspection.unseen);
   }

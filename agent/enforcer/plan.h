@@ -15,7 +15,7 @@ namespace podfence {
 
 // Whose a cgroup below the top one is.
 enum class CgroupRole {
-  kTop,         // the cgroup that holds all pods: inherits all CPUs, no quota
+  kTop,         // a cgroup that holds all pods, or many: inherits all CPUs, no quota
   kPod,         // holds the containers' cgroups, no process
   kQuotaGroup,  // <pod>/containers.quota-shared: shared containers of one pod that share one quota
   kContainer,

@@ -1,5 +1,6 @@
 #include "agent/pods/pod_object.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -50,6 +51,16 @@ PodPhase ReadPhase(const nlohmann::json& status) {
     if (text == name) return phase;
   }
   return PodPhase::kUnknown;
+}
+
+bool IsResizing(const nlohmann::json& status) {
+  if (!Text(status, "resize").empty()) return true;
+  const nlohmann::json& conditions = At(status, "conditions");
+  if (!conditions.is_array()) return false;
+  return std::ranges::any_of(conditions, [](const nlohmann::json& condition) {
+    const std::string type = Text(condition, "type");
+    return (type == "PodResizePending" || type == "PodResizeInProgress") && Text(condition, "status") == "True";
+  });
 }
 
 void ReadStatuses(const nlohmann::json& list, std::vector<ContainerStatus>& statuses) {
@@ -153,6 +164,7 @@ absl::StatusOr<PodObject> ParsePodObject(nlohmann::json json) {
   }
   const nlohmann::json& status = At(json, "status");
   object.phase = ReadPhase(status);
+  object.resizing = IsResizing(status);
   for (const char* list : {"initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"}) {
     ReadStatuses(At(status, list), object.statuses);
   }
@@ -169,9 +181,10 @@ absl::StatusOr<PodObject> ParsePodObject(nlohmann::json json) {
 
 bool SameForTheNode(const PodObject& a, const PodObject& b) {
   return a.uid == b.uid && a.api_uid == b.api_uid && a.ns == b.ns && a.name == b.name && a.node_name == b.node_name &&
-         a.source == b.source && a.is_mirror == b.is_mirror && a.phase == b.phase && a.created == b.created &&
-         a.deleted == b.deleted && a.ephemeral_containers == b.ephemeral_containers && a.statuses == b.statuses &&
-         a.error == b.error && (a.pod == nullptr) == (b.pod == nullptr) && (a.pod == nullptr || *a.pod == *b.pod);
+         a.source == b.source && a.is_mirror == b.is_mirror && a.phase == b.phase && a.resizing == b.resizing &&
+         a.created == b.created && a.deleted == b.deleted && a.ephemeral_containers == b.ephemeral_containers &&
+         a.statuses == b.statuses && a.error == b.error && (a.pod == nullptr) == (b.pod == nullptr) &&
+         (a.pod == nullptr || *a.pod == *b.pod);
 }
 
 }  // namespace podfence

@@ -43,6 +43,9 @@ struct PodObject {
   bool is_mirror = false;        // made by the kubelet for a static pod: kubernetes.io/config.mirror, owned by a Node
   std::string resource_version;  // of the API server; the kubelet's own pods have none
   PodPhase phase = PodPhase::kPending;
+  // A resize is asked for and not made yet: spec has other limits than are in force (conditions PodResizePending and
+  // PodResizeInProgress; before Kubernetes 1.33 status.resize).
+  bool resizing = false;
   std::optional<absl::Time> created;  // metadata.creationTimestamp
   std::optional<absl::Time> deleted;  // metadata.deletionTimestamp: when it is to be gone at the latest
   std::vector<std::string> ephemeral_containers;

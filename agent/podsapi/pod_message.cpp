@@ -61,6 +61,14 @@ json Strings(const Map& map) {
   return strings;
 }
 
+json Conditions(const google::protobuf::RepeatedPtrField<core_v1::PodCondition>& conditions) {
+  json list = json::array();
+  for (const core_v1::PodCondition& condition : conditions) {
+    list.push_back({{"type", condition.type()}, {"status", condition.status()}});
+  }
+  return list;
+}
+
 json Metadata(const core_v1::ObjectMeta& metadata) {
   json meta = {{"name", metadata.name()},
                {"namespace", metadata.namespace_()},
@@ -103,6 +111,7 @@ absl::StatusOr<json> PodJsonFromMessage(const std::string& message) {
               {"spec", Spec(pod.spec())},
               {"status",
                {{"phase", pod.status().phase()},
+                {"conditions", Conditions(pod.status().conditions())},
                 {"initContainerStatuses", Statuses(pod.status().initcontainerstatuses())},
                 {"containerStatuses", Statuses(pod.status().containerstatuses())},
                 {"ephemeralContainerStatuses", Statuses(pod.status().ephemeralcontainerstatuses())}}}};

@@ -1,5 +1,6 @@
 #include "agent/runtime/kube_cgroups.h"
 
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "agent/core/text.h"
 
@@ -7,6 +8,7 @@ namespace podfence {
 namespace {
 
 constexpr std::string_view kSlice = ".slice";
+constexpr std::string_view kScope = ".scope";
 constexpr std::string_view kTop = "kubepods";
 
 // "a-b-c.slice" stands in a.slice/a-b.slice/a-b-c.slice (systemd.slice(5)).
@@ -63,6 +65,23 @@ std::vector<std::string> QosClassPaths(bool systemd) {
   return {"burstable", "besteffort"};
 }
 
+std::string PodCgroupPath(std::string_view uid, QosClass qos, bool systemd) {
+  const std::string_view name = qos == QosClass::kBurstable    ? "burstable"
+                                : qos == QosClass::kBestEffort ? "besteffort"
+                                                               : "";
+  if (!systemd) return Cat(name, name.empty() ? "" : "/", "pod", uid);
+  const std::string slice = Cat(kTop, name.empty() ? "" : "-", name);
+  const std::string own = absl::StrReplaceAll(ToAbsl(uid), {{"-", "_"}});
+  return Cat(name.empty() ? "" : Cat(slice, kSlice, "/"), slice, "-pod", own, kSlice);
+}
+
+bool IsContainerCgroup(std::string_view name, std::string_view id) {
+  if (name.ends_with(kScope)) name.remove_suffix(kScope.size());
+  if (!name.ends_with(id)) return false;
+  name.remove_suffix(id.size());
+  return name.empty() || (name.ends_with('-') && name.find("conmon") == std::string_view::npos);
+}
+
 absl::StatusOr<std::string> CgroupPathOf(std::string_view cgroups_path) {
   const std::vector<std::string> parts = absl::StrSplit(ToAbsl(cgroups_path), ':');
   if (parts.size() == 1) return PlainPath(cgroups_path);
@@ -72,7 +91,7 @@ absl::StatusOr<std::string> CgroupPathOf(std::string_view cgroups_path) {
   }
   const absl::StatusOr<std::string> slice = ExpandSlice(parts[0]);
   if (!slice.ok()) return slice.status();
-  return Cat(*slice, "/", parts[1], "-", parts[2], ".scope");
+  return Cat(*slice, "/", parts[1], "-", parts[2], kScope);
 }
 
 std::string CgroupsPathInGroup(std::string_view cgroups_path, const PodCgroup& pod, std::string_view group) {

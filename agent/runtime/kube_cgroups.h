@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "agent/core/pod.h"
 
 namespace podfence {
 
@@ -25,6 +26,14 @@ absl::StatusOr<PodCgroup> ParsePodCgroup(std::string_view cgroup_parent);
 
 // The cgroups of the QoS classes burstable and besteffort below `top` (cm/qos_container_manager_linux.go).
 std::vector<std::string> QosClassPaths(bool systemd);
+
+// A pod's own cgroup below `top` (cm/pod_container_manager_linux.go GetPodContainerName; under systemd dashes nest
+// slices, so those of the UID become underscores).
+std::string PodCgroupPath(std::string_view uid, QosClass qos, bool systemd);
+
+// Whether a cgroup in a pod's is that of the container with this id: "<id>" and "cri-containerd-<id>.scope" of
+// containerd, "crio-<id>" and "crio-<id>.scope" of CRI-O, whose monitor "crio-conmon-<id>.scope" is not it.
+bool IsContainerCgroup(std::string_view name, std::string_view id);
 
 // Where a runtime makes the cgroup that it calls `cgroups_path` (OCI linux.cgroupsPath), below the root of the
 // hierarchy: "/kubepods/pod<uid>/<id>", or "<slice>:<prefix>:<name>" (opencontainers/cgroups systemd/common.go

@@ -182,7 +182,7 @@ struct NriView {
   std::vector<NriHandlerView> handlers;
 };
 
-// Where pods come from (mode manage).
+// Where pods come from (modes manage and audit).
 struct PodSourceView {
   std::string kind;  // podsapi | apiserver | kubelet
   std::string description;
@@ -193,7 +193,7 @@ struct PodSourceView {
 
 struct Snapshot {
   std::string version;
-  std::string mode;      // local | manage
+  std::string mode;      // local | manage | audit
   double time = 0;       // Unix seconds of this snapshot
   double monotonic = 0;  // seconds on the node's monotonic clock, for rates
   double started = 0;    // Unix seconds of the agent's start

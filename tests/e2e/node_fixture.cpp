@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -107,6 +108,21 @@ void NodeTest::End(const std::string& program, int signal) {
   programs_.erase(found);
 }
 
+std::string NodeTest::ProcessStatus(const std::string& program, const std::string& key) {
+  std::istringstream lines(ReadAll(Cat("/proc/", programs_.at(program), "/status")));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(Cat(key, ":\t"))) return line.substr(key.size() + 2);
+  }
+  return "";
+}
+
+int NodeTest::RunPodfence(const std::string& words, std::string& output) {
+  const std::string file = Cat(kWork, "/podfence.out");
+  const int status = system(Cat("podfence ", words, " --config ", kWork, "/podfence.yaml >", file, " 2>&1").c_str());
+  output = ReadAll(file);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 void NodeTest::Signal(const std::string& program, int signal) { ASSERT_EQ(kill(programs_.at(program), signal), 0); }
 
 void NodeTest::StartContainerd(const std::string& more) {
@@ -123,9 +139,9 @@ void NodeTest::StartKubelet(const std::string& more) {
   ASSERT_TRUE(Await([] { return FetchFromAgent(kKubelet, "/pods").ok(); }, absl::Seconds(90))) << Log("kubelet");
 }
 
-void NodeTest::StartAgent(const std::string& more) {
+void NodeTest::StartAgent(const std::string& more, const std::string& mode) {
   fs::create_directories(Cat(kWork, "/state"));
-  WriteAll(Cat(kWork, "/podfence.yaml"), Cat("mode: manage\nnodeName: ", kNode, "\nstateDirectory: ", kWork,
+  WriteAll(Cat(kWork, "/podfence.yaml"), Cat("mode: ", mode, "\nnodeName: ", kNode, "\nstateDirectory: ", kWork,
                                              "/state\ndriftSweepInterval: 5s\n", more));
   Start("podfence", {"agent", "--config", Cat(kWork, "/podfence.yaml")});
 }
@@ -224,6 +240,17 @@ std::pair<int, std::string> NodeTest::Verify() {
   const std::string out = Cat(kWork, "/verify.out");
   const int code = Shell(Cat("podfence verify --config ", kWork, "/podfence.yaml >", out, " 2>&1"));
   return {code, ReadAll(out)};
+}
+
+std::map<std::string, std::string> NodeTest::Fences() {
+  std::map<std::string, std::string> texts;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(kCgroups) / "kubepods")) {
+    static constexpr std::array kFiles = {"cpuset.cpus", "cpuset.mems", "cpuset.cpus.partition", "cpu.max",
+                                          "cpu.weight",  "memory.max",  "cgroup.subtree_control"};
+    const bool fences = std::ranges::find(kFiles, entry.path().filename()) != kFiles.end();
+    if (fences) texts[entry.path()] = ReadAll(entry.path());
+  }
+  return texts;
 }
 
 std::string NodeTest::ReadCgroup(const std::string& cgroup, const std::string& file) {

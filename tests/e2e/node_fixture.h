@@ -30,8 +30,8 @@ class NodeTest : public ::testing::Test {
   void StartContainerd(const std::string& more = "");
   // `more`: further keys of its configuration.
   void StartKubelet(const std::string& more = "");
-  // Mode manage; `more`: further keys of its configuration.
-  void StartAgent(const std::string& more = "");
+  // `more`: further keys of its configuration.
+  void StartAgent(const std::string& more = "", const std::string& mode = "manage");
   // A second agent beside the first, as "podfence-next".
   void StartNextAgent(const std::string& more = "");
   // The checkpoint of an agent that does not run.
@@ -39,6 +39,10 @@ class NodeTest : public ::testing::Test {
   // Ends a program that a Start… made, by its name, and waits for it.
   void End(const std::string& program, int signal);
   void Signal(const std::string& program, int signal);
+  // A line of /proc/PID/status of a program that runs.
+  std::string ProcessStatus(const std::string& program, const std::string& key);
+  // `podfence WORDS` with the configuration of the last StartAgent; its output, standard error included.
+  int RunPodfence(const std::string& words, std::string& output);
 
   // An example pod of the project as it is written, but with the guest's only image.
   void AddExamplePod(const std::string& name);
@@ -55,6 +59,8 @@ class NodeTest : public ::testing::Test {
   std::string CgroupOf(const std::string& pod, const std::string& container);
   // What a command says that is run in the container of a cgroup, without the last line break.
   static std::string ExecIn(const std::string& cgroup, const std::string& command);
+  // Every control file that fences, of every cgroup below the kubelet's: its path to its text.
+  static std::map<std::string, std::string> Fences();
   static bool WriteCgroup(const std::string& cgroup, const std::string& file, const std::string& value);
   static std::string ReadCgroup(const std::string& cgroup, const std::string& file);
   static uint64_t CpuStat(const std::string& cgroup, const std::string& key);

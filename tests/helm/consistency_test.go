@@ -33,7 +33,7 @@ func get(t *testing.T, value map[string]any, path string) any {
 
 // Keys of podfence.yaml that the chart does not offer: those of mode local and of planning, and those that it sets.
 var notOffered = []string{"staticPodPath", "podLogsDir", "containerLogMaxSize", "machine", "nodeName", "apiServer",
-	"apiServerTokenFile", "apiServerCAFile"}
+	"apiServerTokenFile", "apiServerCAFile", "kubeletStateDirectory"}
 
 func TestConfigurationIsTheAgents(t *testing.T) {
 	agent := load(t, "../../config/podfence.yaml")

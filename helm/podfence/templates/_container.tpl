@@ -20,6 +20,7 @@ securityContext:
       - BPF
       # Attaches them to sched_switch and other points of the kernel, and lets them read kernel structures.
       - PERFMON
+      {{- if not (include "podfence.audit" .) }}
       {{- if .Values.config.fenceHost }}
       # sched_setaffinity() on host processes and kernel threads (fenceHost).
       - SYS_NICE
@@ -31,6 +32,7 @@ securityContext:
       {{- end }}
       # Cgroups that are not root's, as those of pods with a user namespace, and the root of the hierarchy, mode 0555.
       - DAC_OVERRIDE
+      {{- end }}
   seccompProfile:
     {{- toYaml .Values.seccompProfile | nindent 4 }}
   {{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}
@@ -47,6 +49,11 @@ resources:
 
 {{- define "podfence.mounts" -}}
 - {name: config, mountPath: /etc/podfence, readOnly: true}
+{{- if include "podfence.audit" . }}
+- {name: cgroup, mountPath: {{ .Values.config.cgroupHierarchy }}, readOnly: true}
+# The folder, since the kubelet makes its state files anew.
+- {name: kubelet, mountPath: {{ .Values.kubeletDirectory }}, readOnly: true}
+{{- else }}
 - {name: state, mountPath: {{ .Values.config.stateDirectory }}}
 # The host's whole hierarchy over the container's own view of it.
 - {name: cgroup, mountPath: {{ .Values.config.cgroupHierarchy }}}
@@ -58,6 +65,7 @@ resources:
 - {name: nri, mountPath: {{ dir .Values.config.nriSocketPath }}, readOnly: true}
 # systemd's properties, where it owns the cgroups; unused with the cgroupfs driver.
 - {name: dbus, mountPath: /run/dbus, readOnly: true}
+{{- end }}
 {{- if eq (include "podfence.podsAPI" .) "true" }}
 - {name: pods-api, mountPath: {{ dir .Values.config.podsAPISocket }}, readOnly: true}
 {{- end }}

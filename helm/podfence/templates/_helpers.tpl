@@ -48,9 +48,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- regexFind "[0-9]+$" .Values.config.listenAddress }}
 {{- end }}
 
-{{/* podfence.yaml: the values under config, and where the API server is. */}}
+{{/* "true" where the kubelet decides and Podfence only verifies: nothing on the node is written. */}}
+{{- define "podfence.audit" -}}
+{{- if eq .Values.config.mode "audit" }}true{{ end }}
+{{- end }}
+
+{{/* podfence.yaml: the values under config, where the kubelet's state is, and where the API server is. */}}
 {{- define "podfence.config" -}}
 {{- $config := deepCopy .Values.config }}
+{{- $_ := set $config "kubeletStateDirectory" .Values.kubeletDirectory }}
 {{- with .Values.apiServer.host }}
 {{- $host := trimAll "[]" . }}
 {{- if contains ":" $host }}{{ $host = printf "[%s]" $host }}{{ end }}

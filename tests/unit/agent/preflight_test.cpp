@@ -15,6 +15,7 @@ namespace podfence {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 using State = PreflightCheck::State;
 
 class PreflightTest : public testing::Test {
@@ -79,6 +80,24 @@ TEST_F(PreflightTest, OtherPluginsAreNamed) {
   tree_.Set("opt/nri/plugins/10-balloons", "");
   EXPECT_EQ(Find("other NRI plugins").state, State::kWarning);
   EXPECT_THAT(Find("other NRI plugins").found, HasSubstr("10-balloons"));
+}
+
+TEST_F(PreflightTest, ToAuditTheKubeletsManagersMustBeOn) {
+  config_.mode = "audit";
+  config_.kubelet_state_directory = "/kubelet";
+  EXPECT_EQ(Find("kubelet").state, State::kFailed);
+  EXPECT_THAT(Find("kubelet").found, HasSubstr("cpu_manager_state: is not there"));
+  tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"none","defaultCpuSet":""})");
+  tree_.Set("kubelet/memory_manager_state", R"({"policyName":"None","machineState":{}})");
+  EXPECT_EQ(Find("kubelet").state, State::kFailed);
+  EXPECT_THAT(Find("kubelet").remedy, HasSubstr("cpuManagerPolicy: static"));
+  tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"static","defaultCpuSet":"0-3"})");
+  EXPECT_EQ(Find("kubelet").state, State::kOk);
+  const std::vector<PreflightCheck> checks = Preflight(config_, options_);
+  for (const char* name : {"NRI", "state directory", "cpuset partitions"}) {
+    EXPECT_EQ(std::ranges::count(checks, name, &PreflightCheck::name), 0) << name << " is not needed";
+  }
+  EXPECT_THAT(Find("capabilities").found, Not(HasSubstr("SYS_NICE")));
 }
 
 TEST_F(PreflightTest, TheExitCodeIsOfWhatFailed) {

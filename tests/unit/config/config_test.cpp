@@ -202,8 +202,9 @@ nriPluginIndex: "9"
 
 TEST(ParseConfig, OnlyTheModesThatThereAreAreTaken) {
   EXPECT_EQ(Parsed("mode: local\n").mode, "local");
-  EXPECT_THAT(ErrorsOf("mode: audit\n"),
-              ElementsAre("podfence.yaml:1:7: mode: \"audit\" is unknown; allowed are local, manage"));
+  EXPECT_EQ(Parsed("mode: audit\n").mode, "audit");
+  EXPECT_THAT(ErrorsOf("mode: observe\n"),
+              ElementsAre("podfence.yaml:1:7: mode: \"observe\" is unknown; allowed are local, manage, audit"));
 }
 
 TEST(ParseConfig, AnEmptyApiServerIsTheEnvironments) { EXPECT_EQ(Parsed("apiServer: \"\"\n").api_server, ""); }

@@ -150,6 +150,24 @@ TEST(ParsePodObject, StrangeKindsOfKnownFieldsBreakNothing) {
   EXPECT_THAT(std::string(Parsed(Minimal({{"spec", {{"deep", deep}}}})).error.message()), HasSubstr("nested"));
 }
 
+TEST(ParsePodObject, AResizeThatIsNotMadeYet) {
+  EXPECT_FALSE(Parsed(Shipped()).resizing);
+  const auto with = [](const json& status) {
+    json pod = Shipped();
+    pod.merge_patch({{"status", status}});
+    return Parsed(pod);
+  };
+  const auto condition = [&](const char* type, const char* status) {
+    return with({{"conditions", {{{"type", "Ready"}, {"status", "True"}}, {{"type", type}, {"status", status}}}}});
+  };
+  EXPECT_TRUE(condition("PodResizePending", "True").resizing);
+  EXPECT_TRUE(condition("PodResizeInProgress", "True").resizing);
+  EXPECT_FALSE(condition("PodResizeInProgress", "False").resizing);
+  EXPECT_FALSE(condition("PodScheduled", "True").resizing);
+  EXPECT_TRUE(with({{"resize", "Deferred"}}).resizing) << "before Kubernetes 1.33";
+  EXPECT_FALSE(SameForTheNode(with({{"resize", "Deferred"}}), Parsed(Shipped())));
+}
+
 TEST(SameForTheNode, SeesAllButTheVersion) {
   const PodObject object = Parsed(Shipped());
   json newer = Shipped();

@@ -62,6 +62,15 @@ TEST(PodJsonFromMessage, SaysWhatTheJsonOfTheSamePodSays) {
   EXPECT_EQ(from_message->resource_version, from_json->resource_version);
 }
 
+TEST(PodJsonFromMessage, TellsOfAResize) {
+  core_v1::Pod pod;
+  ASSERT_TRUE(pod.ParseFromString(ReadFile(PODFENCE_SOURCE_DIR "/tests/data/pods/v1_pod.pb")));
+  core_v1::PodCondition& condition = *pod.mutable_status()->add_conditions();
+  condition.set_type("PodResizePending");
+  condition.set_status("True");
+  EXPECT_TRUE(ParsePodObject(*PodJsonFromMessage(pod.SerializeAsString()))->resizing);
+}
+
 TEST(PodJsonFromMessage, RefusesWhatIsNoPod) {
   EXPECT_FALSE(PodJsonFromMessage("\x0a\xff garbage").ok());
   // An empty message is a pod without a name, which the reader of pods refuses.

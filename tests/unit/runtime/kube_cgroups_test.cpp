@@ -24,6 +24,23 @@ TEST(KubeCgroupsTest, CgroupfsDriver) {
             "/kubepods/pod4f-1/containers.quota-shared/abc");
 }
 
+TEST(KubeCgroupsTest, APodsPathIsWhatTheKubeletTellsTheRuntime) {
+  const auto path = [](QosClass qos, bool systemd) { return PodCgroupPath("4f-1", qos, systemd); };
+  EXPECT_EQ(path(QosClass::kGuaranteed, false), ParsePodCgroup("/kubepods/pod4f-1")->path);
+  EXPECT_EQ(path(QosClass::kBurstable, false), ParsePodCgroup("/kubepods/burstable/pod4f-1")->path);
+  EXPECT_EQ(path(QosClass::kGuaranteed, true), ParsePodCgroup("kubepods-pod4f_1.slice")->path);
+  EXPECT_EQ(path(QosClass::kBestEffort, true), ParsePodCgroup("kubepods-besteffort-pod4f_1.slice")->path);
+}
+
+TEST(KubeCgroupsTest, AContainersCgroupCarriesItsId) {
+  for (const char* name : {"abc", "crio-abc", "crio-abc.scope", "cri-containerd-abc.scope"}) {
+    EXPECT_TRUE(IsContainerCgroup(name, "abc")) << name;
+  }
+  for (const char* name : {"abcd", "xabc", "crio-conmon-abc.scope", "abc-x", "", ".scope"}) {
+    EXPECT_FALSE(IsContainerCgroup(name, "abc")) << name;
+  }
+}
+
 TEST(KubeCgroupsTest, SystemdDriver) {
   const auto guaranteed = ParsePodCgroup("kubepods-pod4f_1.slice");
   ASSERT_TRUE(guaranteed.ok()) << guaranteed.status();
