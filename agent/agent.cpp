@@ -132,6 +132,12 @@ absl::Status Agent::StartFencer() {
   fencer_ = std::make_unique<Fencer>(*std::move(enforcer), std::move(verifier_), WriteWatch::Create(),
                                      config_.cgroup_hierarchy, options.name,
                                      [this](FindingView finding) { NoteFinding(std::move(finding)); });
+  if (options.runtime_cgroups) {
+    absl::StatusOr<std::unique_ptr<SystemdUnits>> units = SystemdUnits::Create(
+        loop_, {}, [this](const absl::Status& status) { Complain("systemd's notes of the cgroups", status); });
+    if (!units.ok()) return units.status();
+    fencer_->TellSystemd(*std::move(units));
+  }
   for (const Probe& probe : fencer_->Probes().probes) {
     if (probe.attached) {
       spdlog::info("probe {}: attached to {}", probe.name, probe.hook);

@@ -14,6 +14,7 @@ namespace {
 
 // From the kubelet's question to its write: a few calls of its own, on a node that may be busy.
 constexpr absl::Duration kAnnouncedFor = absl::Seconds(10);
+constexpr absl::Duration kSettle = absl::Seconds(10);  // well within the grace period of a pod
 
 }  // namespace
 
@@ -118,16 +119,20 @@ absl::Status Fencer::Take(const NodeState& state, absl::Time began, absl::Status
   Watch();
   last_writes_ = report->writes;
   last_repairs_ = 0;
+  std::vector<std::string> changed;
   for (Finding& finding : report->findings) {
+    // Also one that was written over before it was read back: its writer is only the quicker one.
+    const bool undone = finding.kind == FindingKind::kDrift && last_writes_ > 0;
+    if (undone) changed.push_back(finding.path);
     if (WasAnnounced(finding)) continue;
     NameWriter(finding);
-    // Also one that was written over before it was read back: its writer is only the quicker one.
-    if (finding.kind == FindingKind::kDrift && last_writes_ > 0) ++last_repairs_;
+    if (undone) ++last_repairs_;
     if (finding.repaired) {
       repairs_taken_.Observe(absl::ToDoubleSeconds(absl::Now() - began));
     }
     sink_(ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()}));
   }
+  if (units_ != nullptr) units_->Follow(live_, changed);
   return Expect();
 }
 
@@ -148,6 +153,13 @@ bool Fencer::WasAnnounced(const Finding& finding) {
   const bool in_time = absl::Now() <= found->until;
   announced_.erase(found);
   return in_time;
+}
+
+absl::Status Fencer::GiveBack(const NodeState& state) {
+  const absl::StatusOr<EnforceReport> report = enforcer_.GiveBack(state);
+  if (!report.ok() || units_ == nullptr) return report.status();
+  units_->Follow(report->live, {});
+  return units_->Settle(kSettle);
 }
 
 // Says who made a drift, where a probe saw the write.

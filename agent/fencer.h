@@ -16,6 +16,7 @@
 #include "agent/enforcer/enforcer.h"
 #include "agent/findings.h"
 #include "agent/server/snapshot.h"
+#include "agent/systemd/units.h"
 #include "agent/verification_state.h"
 #include "agent/verifier/verifier.h"
 
@@ -30,6 +31,9 @@ class Fencer {
   // writes: tells of drift at once; without one (what it said is the error) drift is found at each Reconcile alone.
   Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> writes,
          std::string cgroup_root, std::string name, FindingSink sink);
+
+  // From the next pass on systemd is told what its units are held to.
+  void TellSystemd(std::unique_ptr<SystemdUnits> units) { units_ = std::move(units); }
 
   // Expects the containers that live from an earlier agent: those whose cgroups are populated.
   void AdoptLiving(const NodeState& state);
@@ -68,7 +72,8 @@ class Fencer {
   absl::Status KillPod(const std::string& uid);
   absl::StatusOr<std::vector<std::string>> PodsWithCgroups() const { return enforcer_.PodsWithCgroups(); }
   absl::Status Release() { return enforcer_.ReleaseHost(); }
-  absl::Status GiveBack(const NodeState& state) { return enforcer_.GiveBack(state); }
+  // Waits until systemd has taken note too, some seconds at most: for the end, when the loop does not run any more.
+  absl::Status GiveBack(const NodeState& state);
 
   absl::StatusOr<Observation> Read();
   ProbeReport Probes() const { return verifier_->Probes(); }
@@ -106,6 +111,7 @@ class Fencer {
   std::string cgroup_root_;
   std::string name_;
   FindingSink sink_;
+  std::unique_ptr<SystemdUnits> units_;  // null: nobody else keeps notes of the cgroups
   std::set<std::pair<std::string, std::string>> alive_;
   std::vector<LiveFence> live_;
   int last_writes_ = 0;
