@@ -26,9 +26,9 @@ struct PreflightOptions {
 // Whether Podfence can manage this node: everything that stands in the way, each with its remedy. Changes nothing;
 // loads the kernel programs once to see which attach.
 // - cgroup v2 with its controllers; partitions (Linux 6.7)
-// - the kubelet's own CPU and memory managers, which must be off (policies none, None), and a state file that an
-// earlier
-//   policy left, which the kubelet refuses (cm/cpumanager/state/state_checkpoint.go)
+// - the kubelet's own CPU and memory managers, which must be off (policies none, None), and a state file of an
+//   earlier policy, which the kubelet refuses (cm/cpumanager/state/state_checkpoint.go)
+// - under the systemd driver the system bus
 // - the runtime's NRI socket; other NRI plugins that are installed beside it
 // - BTF and the kernel programs; capabilities; the state directory
 std::vector<PreflightCheck> Preflight(const Config& config, const PreflightOptions& options);
