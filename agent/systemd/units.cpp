@@ -196,10 +196,10 @@ absl::Status SystemdUnits::Impl::Send(const Message& message, Call call) {
 }
 
 void SystemdUnits::Impl::OnReply(Call& call, const sd_bus_error* error) {
-  const Call answered = std::move(call);
-  calls.remove_if([&](const Call& each) { return &each == &call; });
-  const auto known = units.find(answered.unit);
-  const bool present = !answered.revert && known != units.end() && known->second.unit.id == answered.id;
+  std::list<Call> answered;  // no longer under way, and gone at the end
+  answered.splice(answered.begin(), calls, std::ranges::find_if(calls, [&](Call& each) { return &each == &call; }));
+  const auto known = units.find(call.unit);
+  const bool present = !call.revert && known != units.end() && known->second.unit.id == call.id;
   if (present) --known->second.under_way;
   // Of a unit that ended meanwhile nothing is left to be said.
   if (error != nullptr && !sd_bus_error_has_name(error, kNoSuchUnit)) {
@@ -207,8 +207,8 @@ void SystemdUnits::Impl::OnReply(Call& call, const sd_bus_error* error) {
       known->second.told.reset();
       known->second.refused = true;
     }
-    if (answered.revert) ended.insert(answered.unit);
-    Fail(answered.unit, Cat(error->name, ": ", error->message == nullptr ? "" : error->message));
+    if (call.revert) ended.insert(call.unit);
+    Fail(call.unit, Cat(error->name, ": ", error->message == nullptr ? "" : error->message));
   }
   if (sd_bus_is_open(bus.get()) > 0 && !IsArmed(gather)) Tell(false);
   if (!IsAllTold()) return;
