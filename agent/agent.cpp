@@ -150,6 +150,12 @@ absl::Status Agent::StartFencer() {
   auto fencer = std::make_unique<Fencer>(*std::move(enforcer), std::move(verifier_), WriteWatch::Create(),
                                          config_.cgroup_hierarchy, options.name,
                                          [this](FindingView finding) { NoteFinding(std::move(finding)); });
+  if (options.runtime_cgroups) {
+    absl::StatusOr<std::unique_ptr<SystemdUnits>> units = SystemdUnits::Create(
+        loop_, {}, [this](const absl::Status& status) { Complain("systemd's notes of the cgroups", status); });
+    if (!units.ok()) return units.status();
+    fencer->TellSystemd(*std::move(units));
+  }
   fencer_ = fencer.get();
   witness_ = std::move(fencer);
   // Before the first fence is written, so that what enforcement lacks then is seen at once.

@@ -11,6 +11,7 @@ namespace {
 
 // From the kubelet's question to its write: a few calls of its own, on a node that may be busy.
 constexpr absl::Duration kAnnouncedFor = absl::Seconds(10);
+constexpr absl::Duration kSettle = absl::Seconds(10);  // well within the grace period of a pod
 
 }  // namespace
 
@@ -22,6 +23,13 @@ Fencer::Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::Stat
 
 absl::StatusOr<Sight> Fencer::SightOf(absl::StatusOr<EnforceReport> report) {
   if (!report.ok()) return report.status();
+  if (units_ != nullptr) {
+    std::vector<std::string> changed;
+    for (const Finding& finding : report->findings) {
+      if (finding.kind == FindingKind::kDrift && report->writes > 0) changed.push_back(finding.path);
+    }
+    units_->Follow(report->live, changed);
+  }
   std::erase_if(report->findings, [this](const Finding& finding) { return WasAnnounced(finding); });
   return Sight{.live = std::move(report->live),
                .findings = std::move(report->findings),
@@ -86,6 +94,13 @@ bool Fencer::WasAnnounced(const Finding& finding) {
   const bool in_time = absl::Now() <= found->until;
   announced_.erase(found);
   return in_time;
+}
+
+absl::Status Fencer::GiveBack(const NodeState& state) {
+  const absl::StatusOr<EnforceReport> report = enforcer_.GiveBack(state);
+  if (!report.ok() || units_ == nullptr) return report.status();
+  units_->Follow(report->live, {});
+  return units_->Settle(kSettle);
 }
 
 absl::StatusOr<Cgroup> Fencer::PrepareContainer(const NodeState& state, const std::string& uid,

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "agent/core/node_state.h"
 #include "agent/enforcer/enforcer.h"
+#include "agent/systemd/units.h"
 #include "agent/witness.h"
 
 namespace podfence {
@@ -21,6 +22,9 @@ class Fencer final : public Witness {
   // As Witness; name: of the cgroup that holds all pods.
   Fencer(Enforcer enforcer, std::unique_ptr<Verifier> verifier, absl::StatusOr<WriteWatch> writes,
          std::string cgroup_root, std::string name, FindingSink sink);
+
+  // From the next pass on systemd is told what its units are held to.
+  void TellSystemd(std::unique_ptr<SystemdUnits> units) { units_ = std::move(units); }
 
   // Expects the containers that live from an earlier agent: those whose cgroups are populated.
   void AdoptLiving(const NodeState& state);
@@ -55,7 +59,8 @@ class Fencer final : public Witness {
   absl::Status KillPod(const std::string& uid);
   absl::StatusOr<std::vector<std::string>> PodsWithCgroups() const { return enforcer_.PodsWithCgroups(); }
   absl::Status Release() override { return enforcer_.ReleaseHost(); }
-  absl::Status GiveBack(const NodeState& state) { return enforcer_.GiveBack(state); }
+  // Waits until systemd has taken note too, some seconds at most: for the end, when the loop does not run any more.
+  absl::Status GiveBack(const NodeState& state);
 
  private:
   // Repairs what others changed, too.
@@ -68,6 +73,7 @@ class Fencer final : public Witness {
 
   Enforcer enforcer_;
   std::string name_;
+  std::unique_ptr<SystemdUnits> units_;  // null: nobody else keeps notes of the cgroups
   std::set<std::pair<std::string, std::string>> alive_;
   struct Announced {
     std::string path, file, value;

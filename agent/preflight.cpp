@@ -33,6 +33,17 @@ std::string Word(const Node& config, std::string_view key) {
   return value == nullptr ? "" : value->text;
 }
 
+// Why a socket cannot be reached; empty: someone listens on it.
+std::string Unreachable(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) return "the path is too long for a socket";
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return "";
+  return strerror(errno);
+}
+
 class Checks {
  public:
   Checks(const Config& config, const PreflightOptions& options) : config_(config), options_(options) {}
@@ -47,6 +58,7 @@ class Checks {
     }
     CheckPartitions();
     CheckKubelet();
+    CheckSystemd();
     CheckNri();
     CheckOtherPlugins();
     CheckCapabilities();
@@ -96,6 +108,7 @@ class Checks {
                  documents.ok() ? Cat(path, " is empty") : std::string(documents.status().message()),
                  "make sure that its cpuManagerPolicy is none and its memoryManagerPolicy None");
     }
+    systemd_driver_ = Word(documents->front(), "cgroupDriver") == "systemd";
     const std::string cpu = Word(documents->front(), "cpuManagerPolicy");
     const std::string memory = Word(documents->front(), "memoryManagerPolicy");
     if (cpu == "static" || memory == "Static") {
@@ -139,19 +152,24 @@ class Checks {
         Cat("remove ", path, " and restart the kubelet"));
   }
 
+  // Under the systemd driver, which the kubelet may have from its runtime too: then its slice tells.
+  void CheckSystemd() {
+    std::error_code error;
+    if (!systemd_driver_ && !fs::exists(Path(Cat(config_.cgroup_hierarchy, "/kubepods.slice")), error)) return;
+    const std::string path = Path("/run/dbus/system_bus_socket");
+    const std::string unreachable = Unreachable(path);
+    if (unreachable.empty()) return Add("systemd", State::kOk, Cat("can be told of fences over ", path));
+    Add("systemd", State::kWarning,
+        Cat("it owns the cgroups, and the system bus cannot be reached on ", path, " (", unreachable,
+            "): what it sets anew, at daemon-reload, is repaired after it"),
+        "run D-Bus on the node (package dbus), and in a container mount /run/dbus (the chart's systemdBus)");
+  }
+
   void CheckNri() {
     const std::string path = Path(config_.nri_socket_path);
-    sockaddr_un address = {};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof(address.sun_path)) {
-      return Add("NRI", State::kFailed, Cat(path, " is too long for a socket"), "set nriSocketPath");
-    }
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
-      return Add("NRI", State::kOk, Cat("the runtime listens on ", path));
-    }
-    Add("NRI", State::kFailed, Cat("nobody listens on ", path, " (", strerror(errno), ")"),
+    const std::string unreachable = Unreachable(path);
+    if (unreachable.empty()) return Add("NRI", State::kOk, Cat("the runtime listens on ", path));
+    Add("NRI", State::kFailed, Cat("nobody listens on ", path, " (", unreachable, ")"),
         "containerd 2.0 and CRI-O 1.30 have NRI on; in containerd 1.7 set disable = false in the plugin "
         "io.containerd.nri.v1.nri and restart it. In a container, mount the socket's directory. nriSocketPath says "
         "where it is");
@@ -230,6 +248,7 @@ class Checks {
 
   const Config& config_;
   const PreflightOptions& options_;
+  bool systemd_driver_ = false;  // as the kubelet's configuration says
   std::vector<PreflightCheck> checks_;
 };
 

@@ -31,6 +31,7 @@ struct PreflightOptions {
 // - partitions (Linux 6.7)
 // - the kubelet's own CPU and memory managers, which must be off (policies none, None), and a state file that an
 //   earlier policy left, which the kubelet refuses (cm/cpumanager/state/state_checkpoint.go)
+// - under the systemd driver the system bus
 // - the runtime's NRI socket; other NRI plugins that are installed beside it
 // - the state directory
 // To audit it:

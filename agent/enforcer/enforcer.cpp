@@ -327,11 +327,11 @@ absl::StatusOr<EnforceReport> Enforcer::Reconcile(const NodeState& state) {
   return impl_->Run(impl_->PlanFor(state), true);
 }
 
-absl::Status Enforcer::GiveBack(const NodeState& state) {
+absl::StatusOr<EnforceReport> Enforcer::GiveBack(const NodeState& state) {
   if (!impl_->runtime_cgroups) return absl::FailedPreconditionError("only cgroups of a runtime can be given back");
   if (absl::Status status = impl_->FindOwn(); !status.ok()) return status;
-  if (!impl_->places) return absl::OkStatus();  // nothing was taken
-  return impl_->Run(GiveBackPlan(state, impl_->Context()), false).status();
+  if (!impl_->places) return absl::StatusOr<EnforceReport>(absl::in_place);  // nothing was taken
+  return impl_->Run(GiveBackPlan(state, impl_->Context()), false);
 }
 
 absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, std::string_view uid,

@@ -97,9 +97,9 @@ class Enforcer {
   // Pods that have cgroups below ours, by UID.
   absl::StatusOr<std::vector<std::string>> PodsWithCgroups() const;
 
-  // Gives the runtime's cgroups back as Kubernetes alone would have them (GiveBackPlan). At the end of Podfence on a
-  // node; with runtime_cgroups.
-  absl::Status GiveBack(const NodeState& state);
+  // Gives the runtime's cgroups back as Kubernetes alone would have them (GiveBackPlan), and says which these are. At
+  // the end of Podfence on a node; with runtime_cgroups.
+  absl::StatusOr<EnforceReport> GiveBack(const NodeState& state);
   // Undoes the host fence: every set goes back to what it was before, unless someone else has changed it since.
   // At the agent's orderly end. The containers' fences stay: their processes go on.
   absl::Status ReleaseHost();

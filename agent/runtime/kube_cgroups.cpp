@@ -39,12 +39,22 @@ absl::StatusOr<std::string> PlainPath(std::string_view path) {
   return std::string(path.substr(1));
 }
 
+// A slice as systemd names it, or as the path of its cgroup, where each slice stands in the one that it belongs in.
+absl::StatusOr<std::string> SlicePath(std::string_view slice) {
+  if (!slice.starts_with('/')) return ExpandSlice(slice);
+  absl::StatusOr<std::string> path = ExpandSlice(slice.substr(slice.rfind('/') + 1));
+  if (path.ok() && *path != slice.substr(1)) {
+    return absl::InvalidArgumentError(Cat("\"", slice, "\" is not where systemd has that slice, /", *path));
+  }
+  return path;
+}
+
 }  // namespace
 
 absl::StatusOr<PodCgroup> ParsePodCgroup(std::string_view cgroup_parent) {
   PodCgroup pod;
   pod.systemd = cgroup_parent.ends_with(kSlice);
-  const absl::StatusOr<std::string> path = pod.systemd ? ExpandSlice(cgroup_parent) : PlainPath(cgroup_parent);
+  const absl::StatusOr<std::string> path = pod.systemd ? SlicePath(cgroup_parent) : PlainPath(cgroup_parent);
   if (!path.ok()) return path.status();
   const std::vector<std::string> parts = absl::StrSplit(*path, '/');
   if (parts[0] != Cat(kTop, pod.systemd ? kSlice : "")) {

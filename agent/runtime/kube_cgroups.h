@@ -20,8 +20,9 @@ struct PodCgroup {
 };
 
 // Reads the cgroup parent that the kubelet gives the runtime (cm/cgroup_manager_linux.go ToCgroupfs, ToSystemd):
-// "/kubepods/burstable/pod<uid>" or "kubepods-burstable-pod<uid>.slice". InvalidArgument where it is neither, or where
-// the kubelet's cgroups are not at the top of the hierarchy (cgroupRoot).
+// "/kubepods/burstable/pod<uid>", or a slice, by its path (containerd hands that on,
+// "/kubepods.slice/kubepods-pod<uid>.slice") or its name alone ("kubepods-pod<uid>.slice"). InvalidArgument where it is
+// none of these, or where the kubelet's cgroups are not at the top of the hierarchy (cgroupRoot).
 absl::StatusOr<PodCgroup> ParsePodCgroup(std::string_view cgroup_parent);
 
 // The cgroups of the QoS classes burstable and besteffort below `top` (cm/qos_container_manager_linux.go).

@@ -38,6 +38,18 @@ std::string ReadAll(const fs::path& path) {
 }
 void WriteAll(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
 
+// Whether systemd is process 1 (sd_booted(3)): the node then uses the systemd driver, as such nodes do.
+bool HasSystemd() { return fs::exists("/run/systemd/system"); }
+fs::path PodsCgroup() { return fs::path(kCgroups) / (HasSystemd() ? "kubepods.slice" : "kubepods"); }
+
+// A configuration of tests/e2e/guest, under the driver of this guest.
+std::string GuestConfig(const std::string& name) {
+  const std::string text = ReadAll(Cat("/e2e/guest/", name));
+  if (!HasSystemd()) return text;
+  return std::regex_replace(std::regex_replace(text, std::regex("SystemdCgroup = false"), "SystemdCgroup = true"),
+                            std::regex("cgroupDriver: cgroupfs"), "cgroupDriver: systemd");
+}
+
 int Shell(const std::string& command) { return system(Cat(command, " >>", kWork, "/run.log 2>&1").c_str()); }
 std::string Ctr(const std::string& words) { return Cat("ctr --address ", kSocket, " -n k8s.io ", words); }
 
@@ -64,10 +76,11 @@ void NodeTest::TearDown() {
   }
   if (programs_.contains("containerd")) {
     // The shims outlive containerd; what they hold is killed by its cgroups.
-    if (fs::exists(fs::path(kCgroups) / "kubepods")) WriteAll(fs::path(kCgroups) / "kubepods/cgroup.kill", "1");
+    if (fs::exists(PodsCgroup())) WriteAll(PodsCgroup() / "cgroup.kill", "1");
     Shell(Cat("for id in $(", Ctr("containers ls -q"), "); do ", Ctr("tasks delete -f $id; "),
               Ctr("containers delete $id"), "; done"));
     End("containerd", SIGTERM);
+    if (HasSystemd()) Shell("systemctl stop kubepods.slice");
     Shell("grep -o '/run/containerd[^ ]*' /proc/mounts | while read -r folder; do umount -l $folder; done");
     fs::remove_all("/run/containerd");
   }
@@ -126,14 +139,14 @@ int NodeTest::RunPodfence(const std::string& words, std::string& output) {
 void NodeTest::Signal(const std::string& program, int signal) { ASSERT_EQ(kill(programs_.at(program), signal), 0); }
 
 void NodeTest::StartContainerd(const std::string& more) {
-  WriteAll(Cat(kWork, "/containerd.toml"), ReadAll("/e2e/guest/containerd.toml") + more);
+  WriteAll(Cat(kWork, "/containerd.toml"), GuestConfig("containerd.toml") + more);
   Start("containerd", {"--config", Cat(kWork, "/containerd.toml")});
   ASSERT_TRUE(Await([] { return Shell(Ctr("version")) == 0; }, absl::Seconds(60))) << Log("containerd");
   ASSERT_EQ(Shell(Ctr("images import --local /e2e/work.tar")), 0) << ReadAll(Cat(kWork, "/run.log"));
 }
 
 void NodeTest::StartKubelet(const std::string& more) {
-  WriteAll(Cat(kWork, "/kubelet.yaml"), ReadAll("/e2e/guest/kubelet.yaml") + more);
+  WriteAll(Cat(kWork, "/kubelet.yaml"), GuestConfig("kubelet.yaml") + more);
   Start("kubelet",
         {Cat("--config=", kWork, "/kubelet.yaml"), "--node-ip=10.0.2.15", Cat("--hostname-override=", kNode)});
   ASSERT_TRUE(Await([] { return FetchFromAgent(kKubelet, "/pods").ok(); }, absl::Seconds(90))) << Log("kubelet");
@@ -218,8 +231,9 @@ std::string NodeTest::CgroupOf(const std::string& pod, const std::string& contai
     for (const nlohmann::json& one : status["status"].value(kind, nlohmann::json::array())) {
       const std::string id = one.value("containerID", "");
       if (one["name"] != container || id.find("//") == std::string::npos) continue;
-      const std::string name = id.substr(id.find("//") + 2);
-      for (const auto& entry : fs::recursive_directory_iterator(fs::path(kCgroups) / "kubepods")) {
+      const std::string plain = id.substr(id.find("//") + 2);
+      const std::string name = HasSystemd() ? Cat("cri-containerd-", plain, ".scope") : plain;
+      for (const auto& entry : fs::recursive_directory_iterator(PodsCgroup())) {
         if (entry.is_directory() && entry.path().filename() == name) return entry.path().lexically_relative(kCgroups);
       }
     }

@@ -63,7 +63,8 @@ resources:
 {{- end }}
 # The folder, since a restarted runtime makes its socket anew.
 - {name: nri, mountPath: {{ dir .Values.config.nriSocketPath }}, readOnly: true}
-# systemd's properties, where it owns the cgroups; unused with the cgroupfs driver.
+{{- if .Values.systemdBus }}
+# The folder, since a restarted bus makes its socket anew; unused with the cgroupfs driver.
 - {name: dbus, mountPath: /run/dbus, readOnly: true}
 {{- end }}
 {{- if eq (include "podfence.podsAPI" .) "true" }}

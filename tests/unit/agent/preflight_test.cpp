@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include "agent/cgroup/unique_fd.h"
 #include "tests/unit/cgroup/cgroup_tree.h"
@@ -22,7 +23,7 @@ class PreflightTest : public testing::Test {
  protected:
   PreflightTest()
       : tree_({Dir("kubelet", {File("config.yaml", "cpuManagerPolicy: none")}),
-               Dir("opt", {Dir("nri", {Dir("plugins", {})})})}) {
+               Dir("opt", {Dir("nri", {Dir("plugins", {})})}), Dir("run", {Dir("dbus", {})})}) {
     config_.nri_socket_path = "/nri.sock";
     config_.state_directory = "/state";
     config_.cgroup_hierarchy = "/cgroup";
@@ -34,6 +35,17 @@ class PreflightTest : public testing::Test {
     const auto found = std::ranges::find(checks, name, &PreflightCheck::name);
     EXPECT_NE(found, checks.end()) << name;
     return found == checks.end() ? PreflightCheck{} : *found;
+  }
+  UniqueFd Listen(const std::string& name) {
+    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    const std::string path = tree_.path() + "/" + name;
+    EXPECT_LT(path.size(), sizeof(address.sun_path));
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    EXPECT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(listen(fd.get(), 1), 0);
+    return fd;
   }
   CgroupTree tree_;
   Config config_;
@@ -64,15 +76,22 @@ TEST_F(PreflightTest, StateOfAnEarlierPolicyStandsInTheWay) {
 
 TEST_F(PreflightTest, ARuntimeMustListen) {
   EXPECT_EQ(Find("NRI").state, State::kFailed);
-  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  const std::string path = tree_.path() + "/nri.sock";
-  ASSERT_LT(path.size(), sizeof(address.sun_path));
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  ASSERT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
-  ASSERT_EQ(listen(fd.get(), 1), 0);
+  const UniqueFd listener = Listen("nri.sock");
   EXPECT_EQ(Find("NRI").state, State::kOk);
+}
+
+TEST_F(PreflightTest, UnderTheSystemdDriverTheBusIsWanted) {
+  const std::vector<PreflightCheck> checks = Preflight(config_, options_);
+  EXPECT_EQ(std::ranges::count(checks, "systemd", &PreflightCheck::name), 0) << "the cgroupfs driver";
+  tree_.Set("kubelet/config.yaml", "cgroupDriver: systemd");
+  EXPECT_EQ(Find("systemd").state, State::kWarning);
+  EXPECT_THAT(Find("systemd").remedy, HasSubstr("/run/dbus"));
+  const UniqueFd listener = Listen("run/dbus/system_bus_socket");
+  EXPECT_EQ(Find("systemd").state, State::kOk);
+  // The kubelet has it from the runtime.
+  tree_.Set("kubelet/config.yaml", "cpuManagerPolicy: none");
+  std::filesystem::create_directories(tree_.path() + "/cgroup/kubepods.slice");
+  EXPECT_EQ(Find("systemd").state, State::kOk);
 }
 
 TEST_F(PreflightTest, OtherPluginsAreNamed) {

@@ -230,7 +230,7 @@ TEST_F(RuntimeCgroupsTest, SaysWhatIsDecidedBeforeTheCgroupIsThere) {
 TEST_F(RuntimeCgroupsTest, GivesBackWhatKubernetesAloneWouldHave) {
   MakeKubepods();
   Apply();
-  ASSERT_EQ(enforcer_->GiveBack(state_), absl::OkStatus());
+  ASSERT_EQ(enforcer_->GiveBack(state_).status(), absl::OkStatus());
   for (const char* cgroup : {"burstable", "besteffort", "podml", "podml/p0", "podml/c1", "podml/c2"}) {
     EXPECT_EQ(tree_.Get(Cat("kubepods/", cgroup, "/cpuset.cpus")), "") << cgroup;
   }

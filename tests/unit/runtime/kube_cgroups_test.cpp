@@ -52,6 +52,9 @@ TEST(KubeCgroupsTest, SystemdDriver) {
   ASSERT_TRUE(burstable.ok()) << burstable.status();
   EXPECT_EQ(burstable->class_path, "kubepods-burstable.slice");
   EXPECT_EQ(burstable->path, "kubepods-burstable.slice/kubepods-burstable-pod4f_1.slice");
+  const auto by_path = ParsePodCgroup("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod4f_1.slice");
+  ASSERT_TRUE(by_path.ok()) << by_path.status();
+  EXPECT_EQ(by_path->path, burstable->path);
   EXPECT_EQ(*CgroupPathOf("kubepods-pod4f_1.slice:cri-containerd:abc"),
             "kubepods.slice/kubepods-pod4f_1.slice/cri-containerd-abc.scope");
   const std::string group = "kubepods-pod4f_1.slice/kubepods-pod4f_1-shared.slice";
@@ -61,9 +64,10 @@ TEST(KubeCgroupsTest, SystemdDriver) {
 }
 
 TEST(KubeCgroupsTest, RefusesWhatIsNoPodsCgroup) {
-  for (const char* bad : {"", "kubepods", "/kubepods", "/kubepods/", "/kubepods/a/b/c", "/kubepods//pod1",
-                          "/kubepods/../pod1", "/system.slice/x", ".slice", "kubepods-.slice", "-kubepods.slice",
-                          "kubepods.slice", "/kubelet/kubepods/pod1"}) {
+  for (const char* bad :
+       {"", "kubepods", "/kubepods", "/kubepods/", "/kubepods/a/b/c", "/kubepods//pod1", "/kubepods/../pod1",
+        "/system.slice/x", ".slice", "kubepods-.slice", "-kubepods.slice", "kubepods.slice", "/kubelet/kubepods/pod1",
+        "/kubepods-pod1.slice", "/kubepods.slice/kubepods-burstable-pod1.slice", "/kubepods.slice/kubepods-.slice"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParsePodCgroup(bad).status())) << bad;
   }
   EXPECT_THAT(ParsePodCgroup("/kubelet/kubepods/pod1").status().message(), HasSubstr("cgroupRoot"));
