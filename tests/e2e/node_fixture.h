@@ -22,47 +22,56 @@ class NodeTest : public ::testing::Test {
   static constexpr char kAgent[] = "http://127.0.0.1:9551";
   static constexpr char kKubelet[] = "http://127.0.0.1:10255";
 
-  void SetUp() override;
-  void TearDown() override;
+  void SetUp() override { BeginNode(); }
+  void TearDown() override { EndNode(); }
+
+  // What every node has before anything starts, and its end with all that was started.
+  static void BeginNode();
+  static void EndNode();
 
   // `more`: further lines of its configuration.
-  void StartContainerd(const std::string& more = "");
-  // `more`: further keys of its configuration.
-  void StartKubelet(const std::string& more = "");
+  static void StartContainerd(const std::string& more = "");
+  // `more`: further keys of its configuration; `flags`: further ones of its command line.
+  static void StartKubelet(const std::string& more = "", const std::vector<std::string>& flags = {});
   // Mode manage; `more`: further keys of its configuration.
-  void StartAgent(const std::string& more = "");
+  static void StartAgent(const std::string& more = "");
   // Ends a program that a Start… made, by its name, and waits for it.
-  void End(const std::string& program, int signal);
-  void Signal(const std::string& program, int signal);
+  static void End(const std::string& program, int signal);
+  static void Signal(const std::string& program, int signal);
+  // A shell command; whether it succeeded. What it says stands in the log "run".
+  static bool Run(const std::string& command);
 
-  // An example pod of the project as it is written, but with the guest's only image.
-  void AddExamplePod(const std::string& name);
+  // The manifest of an example pod of the project as it is written, but with the guest's only image and its network.
+  static std::string ExamplePod(const std::string& name);
+  static void AddExamplePod(const std::string& name);
   // A static pod's manifest.
-  void AddPod(const std::string& name, const std::string& manifest);
-  void RemovePod(const std::string& name);
-  // What the kubelet says of a pod; null where it knows none. The mirror name has the node's behind it.
-  nlohmann::json PodStatus(const std::string& name);
-  bool AwaitRunning(const std::string& name, absl::Duration patience = absl::Seconds(90));
-  bool AwaitGone(const std::string& name, absl::Duration patience = absl::Seconds(60));
+  static void AddPod(const std::string& name, const std::string& manifest);
+  static void RemovePod(const std::string& name);
+  // What the kubelet says of a pod of that name; null where it knows none. A static pod's has the node's behind it.
+  static nlohmann::json PodStatus(const std::string& name);
+  static bool AwaitRunning(const std::string& name, absl::Duration patience = absl::Seconds(90));
+  static bool AwaitGone(const std::string& name, absl::Duration patience = absl::Seconds(60));
   static bool Await(const std::function<bool()>& condition, absl::Duration patience);
 
   // The cgroup of a container below /sys/fs/cgroup; empty where there is none.
-  std::string CgroupOf(const std::string& pod, const std::string& container);
+  static std::string CgroupOf(const std::string& pod, const std::string& container);
   static bool WriteCgroup(const std::string& cgroup, const std::string& file, const std::string& value);
   static std::string ReadCgroup(const std::string& cgroup, const std::string& file);
   static uint64_t CpuStat(const std::string& cgroup, const std::string& key);
   // CPUs that the cgroup got in each of several windows; the median.
   static double MedianCpus(const std::string& cgroup, int windows, absl::Duration window);
+  // The same of several cgroups in the same windows.
+  static std::vector<double> MedianCpus(const std::vector<std::string>& cgroups, int windows, absl::Duration window);
   // throttled_usec of the cgroup and of every one above it.
   static uint64_t ThrottledUsec(std::string cgroup);
 
-  Snapshot AgentNow();
-  std::map<std::string, double> Scrape();
-  std::string Log(const std::string& program);
+  static Snapshot AgentNow();
+  static std::map<std::string, double> Scrape();
+  static std::string Log(const std::string& program);
 
  private:
-  void Start(const std::string& program, const std::vector<std::string>& arguments);
-  std::map<std::string, pid_t> programs_;
+  static void Start(const std::string& program, const std::vector<std::string>& arguments);
+  static inline std::map<std::string, pid_t> programs_;
 };
 
 }  // namespace podfence

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "agent/kubernetes/http_client.h"
+#include "tests/e2e/node_fixture.h"
+
+namespace podfence {
+
+// A node that belongs to a cluster, whose control plane runs outside of the guest (control_plane.sh), and on which
+// Podfence is what the chart makes of it: a pod of a DaemonSet, with the rights that the chart gives it. All tests
+// share the node. It has no CNI and no kube-proxy: every pod has the node's network, and reaches the API server by its
+// own address.
+class ClusterTest : public NodeTest {
+ protected:
+  static constexpr char kPrometheus[] = "http://10.0.2.100:9090";
+  static constexpr char kPods[] = "/api/v1/namespaces/default/pods";
+  static constexpr char kSystem[] = "podfence-system";  // the release's namespace
+
+  static void SetUpTestSuite();
+  static void TearDownTestSuite() { EndNode(); }
+  void SetUp() override;
+  // Deletes the pods that the test made.
+  void TearDown() override;
+
+  // The chart with these keys of its `config`, installed or upgraded, and its agent ready. Nothing where it is so.
+  static void Install(const std::string& config);
+  static void Uninstall();
+
+  // An object or a list of the API; null where there is none.
+  static nlohmann::json Get(const std::string& path);
+  // Sends an object, as YAML or JSON, and expects that the API server takes it.
+  static void Create(const std::string& path, const std::string& object);
+  static void CreatePod(const std::string& manifest) { Create(kPods, manifest); }
+  static void DeletePod(const std::string& name);
+  static bool AwaitDeleted(const std::string& name);
+  // The agent's pod; null where there is none or more than one.
+  static nlohmann::json AgentPod();
+  // Kills the API server and waits until it answers again.
+  static void RestartApiServer();
+
+  // The names of the alerts that Prometheus has in that state, pending or firing.
+  static std::set<std::string> Alerts(const std::string& state);
+
+ private:
+  static absl::StatusOr<HttpReply> Send(const std::string& method, const std::string& path,
+                                        const std::string& body = "");
+  static std::string AgentLog();
+  static inline std::string installed_;  // the values of the release
+  static inline bool ready_ = false;
+};
+
+}  // namespace podfence
