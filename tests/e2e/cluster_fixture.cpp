@@ -118,7 +118,8 @@ void ClusterTest::Uninstall() {
 
 absl::StatusOr<HttpReply> ClusterTest::Send(const std::string& method, const std::string& path,
                                             const std::string& body) {
-  static HttpClient client({.endpoint = {.tls = true, .host = "10.0.2.100", .port = 6443},
+  // A connection each: one that is kept may have been closed meanwhile.
+  HttpClient client({.endpoint = {.tls = true, .host = "10.0.2.100", .port = 6443},
                             .token_file = "/e2e/cluster/admin.token",
                             .ca_file = "/e2e/cluster/ca.crt"});
   return client.Fetch({.method = method, .target = path, .content_type = "application/yaml", .body = body},

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <iostream>
+#include <regex>
 #include <thread>
 
 #include "absl/time/clock.h"
@@ -29,6 +30,11 @@ std::string Sleeper(const std::string& name, int cpus) {
              "  terminationGracePeriodSeconds: 1\n  containers:\n  - name: app\n    image: test.local/work:1\n",
              "    command: [sh, -c, 'while :; do sleep 1; done']\n    resources: {limits: {cpu: \"", cpus,
              "\", memory: 64Mi}}\n");
+}
+
+// The same pod, but all of it sleeps: what is not about CPU time is quick then.
+std::string Idle(const std::string& manifest) {
+  return std::regex_replace(manifest, std::regex("command: .*"), "command: [sleep, \"1000000\"]");
 }
 
 TEST_F(ClusterTest, TheChartBringsAReadyAgentThatSeesEverything) {
@@ -126,7 +132,7 @@ TEST_F(ClusterTest, PodsAreKnownAgainAfterTheApiServerWasKilled) {
 TEST_F(ClusterTest, AnUpgradeRollsTheAgentAndChangesNoDecision) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
-  CreatePod(ExamplePod("ml-workload"));
+  CreatePod(Idle(ExamplePod("ml-workload")));
   ASSERT_TRUE(AwaitRunning("ml-workload"));
   const std::string training = CgroupOf("ml-workload", "ml-training");
   const std::string sidecar = CgroupOf("ml-workload", "service-mesh-sidecar");
@@ -187,7 +193,7 @@ TEST_F(ClusterTest, PrometheusAlertsWhenAFenceIsBroken) {
 TEST_F(ClusterTest, UninstalledTheNodeIsAsKubernetesAloneWouldHaveIt) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
-  CreatePod(ExamplePod("ml-workload"));
+  CreatePod(Idle(ExamplePod("ml-workload")));
   ASSERT_TRUE(AwaitRunning("ml-workload"));
   const std::string training = CgroupOf("ml-workload", "ml-training");
   Install(Cat(kContainerScope, "releaseOnExit: true\n"));
