@@ -22,21 +22,20 @@ class ClusterTest : public NodeTest {
   static void SetUpTestSuite();
   static void TearDownTestSuite() { EndNode(); }
   void SetUp() override;
-  // Deletes the pods that the test made.
   void TearDown() override;
 
   // The chart with these keys of its `config`, installed or upgraded, and its agent ready. Nothing where it is so.
   static void Install(const std::string& config);
   static void Uninstall();
 
-  // An object or a list of the API; null where there is none.
+  // An object or a list of the API; an empty one where there is none.
   static nlohmann::json Get(const std::string& path);
   // Sends an object, as YAML or JSON, and expects that the API server takes it.
   static void Create(const std::string& path, const std::string& object);
   static void CreatePod(const std::string& manifest) { Create(kPods, manifest); }
+  // And waits until it is gone.
   static void DeletePod(const std::string& name);
-  static bool AwaitDeleted(const std::string& name);
-  // The agent's pod; null where there is none or more than one.
+  // The agent's pod; empty where there is none or more than one.
   static nlohmann::json AgentPod();
   // Kills the API server and waits until it answers again.
   static void RestartApiServer();
@@ -45,6 +44,8 @@ class ClusterTest : public NodeTest {
   static std::set<std::string> Alerts(const std::string& state);
 
  private:
+  static bool Helm(const std::string& words);
+  static void DeletePods();
   static absl::StatusOr<HttpReply> Send(const std::string& method, const std::string& path,
                                         const std::string& body = "");
   static std::string AgentLog();

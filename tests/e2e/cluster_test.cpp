@@ -41,16 +41,16 @@ TEST_F(ClusterTest, TheChartBringsAReadyAgentThatSeesEverything) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
   const nlohmann::json pod = AgentPod();
-  ASSERT_TRUE(pod.is_object());
-  EXPECT_EQ(pod["status"].value("/initContainerStatuses/0/state/terminated/exitCode"_json_pointer, -1), 0)
-      << "preflight: " << pod["status"]["initContainerStatuses"].dump(1);
+  EXPECT_EQ(pod.value("/status/initContainerStatuses/0/name"_json_pointer, ""), "preflight");
+  EXPECT_EQ(pod.value("/status/initContainerStatuses/0/state/terminated/exitCode"_json_pointer, -1), 0) << pod.dump(1);
   const Snapshot now = AgentNow();
-  EXPECT_EQ(now.verification.state, "clean") << testing::PrintToString(now.verification.reasons.size());
+  EXPECT_EQ(now.verification.state, "clean");
   for (const VerificationView::Reason& reason : now.verification.reasons) {
     ADD_FAILURE() << reason.what << ": " << reason.reason;
   }
-  for (const ProbeView& probe : now.probes)
+  for (const ProbeView& probe : now.probes) {
     EXPECT_EQ(probe.running, probe.wanted) << probe.name << ": " << probe.reason;
+  }
   EXPECT_THAT(Scrape(), IsSupersetOf({std::pair<const std::string, double>("podfence_nri_connected", 1),
                                       {"podfence_pod_source_up{source=\"apiserver\"}", 1}}));
 }
@@ -87,16 +87,16 @@ TEST_F(ClusterTest, APodThatFitsNoNumaNodeFailsWithItsReason) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
   CreatePod(Sleeper("wide", 14));
-  nlohmann::json status;
+  nlohmann::json pod;
   EXPECT_TRUE(Await(
       [&] {
-        status = Get(Cat(kPods, "/wide"))["status"];
-        return status.value("phase", "") == "Failed";
+        pod = Get(Cat(kPods, "/wide"));
+        return pod.value("/status/phase"_json_pointer, "") == "Failed";
       },
       absl::Seconds(90)))
-      << status.dump(1);
-  EXPECT_EQ(status.value("reason", ""), "TopologyAffinityError");
-  EXPECT_THAT(status.value("message", ""), HasSubstr("Pod was rejected"));
+      << pod.dump(1);
+  EXPECT_EQ(pod.value("/status/reason"_json_pointer, ""), "TopologyAffinityError");
+  EXPECT_THAT(pod.value("/status/message"_json_pointer, ""), HasSubstr("Pod was rejected"));
   std::string events;
   EXPECT_TRUE(Await(
       [&] {
@@ -105,8 +105,7 @@ TEST_F(ClusterTest, APodThatFitsNoNumaNodeFailsWithItsReason) {
       },
       absl::Seconds(30)))
       << events;
-  EXPECT_THAT(events, HasSubstr("NUMA node"));
-  std::cout << status.dump(1) << '\n' << events << '\n';
+  EXPECT_THAT(events, HasSubstr("It would fit if container app asked for 12 exclusive CPUs instead of 14."));
 }
 
 TEST_F(ClusterTest, PodsAreKnownAgainAfterTheApiServerWasKilled) {
@@ -125,31 +124,7 @@ TEST_F(ClusterTest, PodsAreKnownAgainAfterTheApiServerWasKilled) {
   EXPECT_EQ(AgentNow().state.pods.size(), 2u);
   // And what happened there is heard of again.
   DeletePod("before");
-  EXPECT_TRUE(AwaitDeleted("before"));
   EXPECT_TRUE(Await([] { return AgentNow().state.pods.size() == 1; }, absl::Seconds(30)));
-}
-
-TEST_F(ClusterTest, AnUpgradeRollsTheAgentAndChangesNoDecision) {
-  Install(kContainerScope);
-  ASSERT_FALSE(HasFatalFailure());
-  CreatePod(Idle(ExamplePod("ml-workload")));
-  ASSERT_TRUE(AwaitRunning("ml-workload"));
-  const std::string training = CgroupOf("ml-workload", "ml-training");
-  const std::string sidecar = CgroupOf("ml-workload", "service-mesh-sidecar");
-  const std::vector<std::string> before = {ReadCgroup(training, "cpuset.cpus"), ReadCgroup(sidecar, "cpuset.cpus"),
-                                           ReadCgroup(sidecar, "cpu.max")};
-  const uint64_t throttled = ThrottledUsec(training);
-  const std::string agent = AgentPod()["metadata"]["uid"];
-  Install(kPodScope);
-  ASSERT_FALSE(HasFatalFailure());
-  EXPECT_NE(AgentPod()["metadata"]["uid"], agent) << "the changed configuration made a new pod";
-  EXPECT_EQ(AgentNow().policy.topology_manager_scope, "pod");
-  EXPECT_EQ(Scrape()["podfence_pod_source_up{source=\"podsapi\"}"], 1) << "auto takes the kubelet's own";
-  EXPECT_EQ(CgroupOf("ml-workload", "ml-training"), training) << "the container ran on";
-  EXPECT_EQ(before, (std::vector<std::string>{ReadCgroup(training, "cpuset.cpus"), ReadCgroup(sidecar, "cpuset.cpus"),
-                                              ReadCgroup(sidecar, "cpu.max")}));
-  EXPECT_EQ(ReadCgroup(training, "cpuset.cpus.effective"), before[0]);
-  EXPECT_EQ(ThrottledUsec(training), throttled);
 }
 
 // The rules that users load, but for `for`, which is shorter (control_plane.sh).
@@ -181,22 +156,46 @@ TEST_F(ClusterTest, PrometheusAlertsWhenAFenceIsBroken) {
       absl::SleepFor(absl::Milliseconds(100));
     }
   });
+  const absl::Time begin = absl::Now();
   EXPECT_TRUE(Await([] { return Alerts("firing").contains("PodfenceFenceBroken"); }, absl::Seconds(120)))
       << testing::PrintToString(Alerts("pending"));
+  std::cout << "silent for 12 s, then PodfenceFenceBroken fired " << absl::ToInt64Seconds(absl::Now() - begin)
+            << " s after the first write\n";
   broken = false;
   writer.join();
   EXPECT_TRUE(Await([&] { return ReadCgroup(cgroup, "cpuset.cpus") == cpus; }, absl::Seconds(60))) << "and is mended";
   EXPECT_TRUE(Await([] { return !Alerts("firing").contains("PodfenceFenceBroken"); }, absl::Seconds(60)));
 }
 
-// The steps of the chart's README.
-TEST_F(ClusterTest, UninstalledTheNodeIsAsKubernetesAloneWouldHaveIt) {
+TEST_F(ClusterTest, AnUpgradeRollsTheAgentAndChangesNoDecision) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
   CreatePod(Idle(ExamplePod("ml-workload")));
   ASSERT_TRUE(AwaitRunning("ml-workload"));
   const std::string training = CgroupOf("ml-workload", "ml-training");
-  Install(Cat(kContainerScope, "releaseOnExit: true\n"));
+  const std::string sidecar = CgroupOf("ml-workload", "service-mesh-sidecar");
+  const std::vector<std::string> before = {ReadCgroup(training, "cpuset.cpus"), ReadCgroup(sidecar, "cpuset.cpus"),
+                                           ReadCgroup(sidecar, "cpu.max")};
+  const std::string agent = AgentPod().value("/metadata/uid"_json_pointer, "");
+  Install(kPodScope);
+  ASSERT_FALSE(HasFatalFailure());
+  EXPECT_NE(AgentPod().value("/metadata/uid"_json_pointer, ""), agent) << "the changed configuration made a new pod";
+  EXPECT_EQ(AgentNow().policy.topology_manager_scope, "pod");
+  EXPECT_EQ(Scrape()["podfence_pod_source_up{source=\"podsapi\"}"], 1) << "auto takes the kubelet's own";
+  EXPECT_EQ(CgroupOf("ml-workload", "ml-training"), training) << "the container ran on";
+  EXPECT_EQ(before, (std::vector<std::string>{ReadCgroup(training, "cpuset.cpus"), ReadCgroup(sidecar, "cpuset.cpus"),
+                                              ReadCgroup(sidecar, "cpu.max")}));
+  EXPECT_EQ(ReadCgroup(training, "cpuset.cpus.effective"), before[0]);
+}
+
+// The steps of the chart's README.
+TEST_F(ClusterTest, UninstalledTheNodeIsAsKubernetesAloneWouldHaveIt) {
+  Install(kPodScope);
+  ASSERT_FALSE(HasFatalFailure());
+  CreatePod(Idle(ExamplePod("ml-workload")));
+  ASSERT_TRUE(AwaitRunning("ml-workload"));
+  const std::string training = CgroupOf("ml-workload", "ml-training");
+  Install(Cat(kPodScope, "releaseOnExit: true\n"));
   ASSERT_FALSE(HasFatalFailure());
   EXPECT_EQ(CpuSet::Parse(ReadCgroup(training, "cpuset.cpus"))->size(), 3) << "the last run fences too";
   Uninstall();
@@ -207,7 +206,7 @@ TEST_F(ClusterTest, UninstalledTheNodeIsAsKubernetesAloneWouldHaveIt) {
   EXPECT_EQ(ReadCgroup(training, "cpuset.cpus.partition"), "member");
   EXPECT_EQ(ReadCgroup(training, "cpu.max"), "300000 100000");
   EXPECT_EQ(ReadCgroup(training.substr(0, training.rfind('/')), "cpu.max"), "400000 100000");
-  EXPECT_TRUE(Get("/apis/rbac.authorization.k8s.io/v1/clusterroles/podfence").is_null());
+  EXPECT_TRUE(Get("/apis/rbac.authorization.k8s.io/v1/clusterroles/podfence").empty());
 }
 
 }  // namespace

@@ -144,7 +144,7 @@ done
 END
   cat >"$control/kill-api" <<END
 #!/bin/sh
-kill -KILL \$(cat $control/api.pid)
+kill -KILL \$(cat $control/api.pid) && echo killed
 END
   chmod 755 "$control/api" "$control/kill-api"
   control_run api "$control/api"

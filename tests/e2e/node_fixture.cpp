@@ -114,7 +114,8 @@ void NodeTest::StartContainerd(const std::string& more) {
   WriteAll(Cat(kWork, "/containerd.toml"), ReadAll("/e2e/guest/containerd.toml") + more);
   Start("containerd", {"--config", Cat(kWork, "/containerd.toml")});
   ASSERT_TRUE(Await([] { return Run(Ctr("version")); }, absl::Seconds(60))) << Log("containerd");
-  ASSERT_TRUE(Run(Ctr("images import --local /e2e/work.tar"))) << Log("run");
+  ASSERT_TRUE(Run(Cat("for archive in /e2e/*.tar; do ", Ctr("images import --local $archive"), " || exit 1; done")))
+      << Log("run");
 }
 
 void NodeTest::StartKubelet(const std::string& more, const std::vector<std::string>& flags) {
