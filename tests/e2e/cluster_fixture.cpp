@@ -35,8 +35,7 @@ constexpr char kValues[] = R"(
 image: {repository: docker.io/library/podfence}
 hostNetwork: true
 apiServer: {host: 10.0.2.100}
-config:
-  topologyManagerPolicy: single-numa-node
+config: {topologyManagerPolicy: single-numa-node}
 )";
 
 constexpr char kNamespace[] = R"({"metadata": {
@@ -85,14 +84,17 @@ bool ClusterTest::Helm(const std::string& words) {
   return Run(Cat("GOMAXPROCS=4 helm --kubeconfig /e2e/cluster/admin.conf --namespace ", kSystem, " ", words));
 }
 
-void ClusterTest::Install(const std::string& config) {
-  std::string values = kValues;
-  std::istringstream lines(config);
-  for (std::string line; std::getline(lines, line);) values += Cat("  ", line, "\n");
-  if (values == installed_) return;
-  installed_.clear();
+void ClusterTest::Release(const std::string& values) {
+  if (values == released_) return;
+  std::ofstream("/run/e2e/node.yaml") << kValues;
   std::ofstream("/run/e2e/values.yaml") << values;
-  ASSERT_TRUE(Helm("upgrade --install podfence /e2e/chart --values /run/e2e/values.yaml")) << Log("run");
+  ASSERT_TRUE(Helm("upgrade --install podfence /e2e/chart --values /run/e2e/node.yaml,/run/e2e/values.yaml"))
+      << Log("run");
+  released_ = values;
+}
+
+void ClusterTest::Install(const std::string& values) {
+  Release(values);
   // What `kubectl rollout status` waits for; helm's own --wait is content with none of one node.
   ASSERT_TRUE(Await(
       [] {
@@ -103,12 +105,11 @@ void ClusterTest::Install(const std::string& config) {
                set.value("/status/numberAvailable"_json_pointer, 0) == 1;
       },
       absl::Seconds(180)))
-      << AgentPod().dump(1) << AgentLog();
-  installed_ = values;
+      << AgentPod().dump(1);
 }
 
 void ClusterTest::Uninstall() {
-  installed_.clear();
+  released_.clear();
   ASSERT_TRUE(Helm("uninstall podfence")) << Log("run");
   ASSERT_TRUE(Await(
       [] {

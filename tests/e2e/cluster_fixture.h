@@ -24,8 +24,10 @@ class ClusterTest : public NodeTest {
   void SetUp() override;
   void TearDown() override;
 
-  // The chart with these keys of its `config`, installed or upgraded, and its agent ready. Nothing where it is so.
-  static void Install(const std::string& config);
+  // The chart with these values over those that the node needs, installed or upgraded; nothing where it is so.
+  static void Release(const std::string& values);
+  // The same, and its agent ready.
+  static void Install(const std::string& values);
   static void Uninstall();
 
   // An object or a list of the API; an empty one where there is none.
@@ -37,6 +39,8 @@ class ClusterTest : public NodeTest {
   static void DeletePod(const std::string& name);
   // The agent's pod; empty where there is none or more than one.
   static nlohmann::json AgentPod();
+  // Of all that its containers wrote, ended ones included.
+  static std::string AgentLog();
   // Kills the API server and waits until it answers again.
   static void RestartApiServer();
 
@@ -48,8 +52,7 @@ class ClusterTest : public NodeTest {
   static void DeletePods();
   static absl::StatusOr<HttpReply> Send(const std::string& method, const std::string& path,
                                         const std::string& body = "");
-  static std::string AgentLog();
-  static inline std::string installed_;  // the values of the release
+  static inline std::string released_;  // the values of the release
   static inline bool ready_ = false;
 };
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <regex>
 #include <thread>
@@ -21,8 +23,8 @@ using testing::HasSubstr;
 using testing::IsSupersetOf;
 using testing::Not;
 
-constexpr char kContainerScope[] = "podSource: apiserver\n";
-constexpr char kPodScope[] = "podSource: auto\ntopologyManagerScope: pod\n";
+constexpr char kContainerScope[] = "config: {podSource: apiserver}";
+constexpr char kPodScope[] = "config: {podSource: auto, topologyManagerScope: pod}";
 
 // A pod of one exclusive container that sleeps.
 std::string Sleeper(const std::string& name, int cpus) {
@@ -35,6 +37,28 @@ std::string Sleeper(const std::string& name, int cpus) {
 // The same pod, but all of it sleeps: what is not about CPU time is quick then.
 std::string Idle(const std::string& manifest) {
   return std::regex_replace(manifest, std::regex("command: .*"), "command: [sleep, \"1000000\"]");
+}
+
+TEST_F(ClusterTest, WhatStandsInTheWayIsInThePodsStatus) {
+  // As if the kubelet's own manager were on.
+  std::filesystem::create_directories("/run/e2e/kubelet");
+  std::ofstream("/run/e2e/kubelet/config.yaml") << "kind: KubeletConfiguration\ncpuManagerPolicy: static\n";
+  Release("kubeletDirectory: /run/e2e/kubelet");
+  ASSERT_FALSE(HasFatalFailure());
+  nlohmann::json preflight;
+  EXPECT_TRUE(Await(
+      [&] {
+        const nlohmann::json pod = AgentPod();
+        for (const char* state : {"state", "lastState"}) {
+          const nlohmann::json::json_pointer ended(Cat("/status/initContainerStatuses/0/", state, "/terminated"));
+          if (pod.contains(ended)) preflight = pod.at(ended);
+        }
+        return !preflight.empty();
+      },
+      absl::Seconds(120)))
+      << AgentPod().dump(1);
+  EXPECT_EQ(preflight.value("exitCode", 0), 1);
+  EXPECT_THAT(preflight.value("message", ""), HasSubstr("cpuManagerPolicy"));
 }
 
 TEST_F(ClusterTest, TheChartBringsAReadyAgentThatSeesEverything) {
@@ -105,6 +129,7 @@ TEST_F(ClusterTest, APodThatFitsNoNumaNodeFailsWithItsReason) {
       },
       absl::Seconds(30)))
       << events;
+  EXPECT_THAT(AgentLog(), Not(HasSubstr("orbidden"))) << "the chart's RBAC is enough";
   EXPECT_THAT(events, HasSubstr("It would fit if container app asked for 12 exclusive CPUs instead of 14."));
 }
 
@@ -195,7 +220,7 @@ TEST_F(ClusterTest, UninstalledTheNodeIsAsKubernetesAloneWouldHaveIt) {
   CreatePod(Idle(ExamplePod("ml-workload")));
   ASSERT_TRUE(AwaitRunning("ml-workload"));
   const std::string training = CgroupOf("ml-workload", "ml-training");
-  Install(Cat(kPodScope, "releaseOnExit: true\n"));
+  Install("config: {podSource: auto, topologyManagerScope: pod, releaseOnExit: true}");
   ASSERT_FALSE(HasFatalFailure());
   EXPECT_EQ(CpuSet::Parse(ReadCgroup(training, "cpuset.cpus"))->size(), 3) << "the last run fences too";
   Uninstall();
