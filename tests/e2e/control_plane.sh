@@ -20,14 +20,17 @@ control_users=(
 control=       # the folder of its files
 control_pids=()
 
-# control_port: a port that nobody listens on.
-control_port() {
-  local port
+# control_ports: the first of five neighbouring ports that nobody listens on.
+control_ports() {
+  local base offset
   while :; do
-    port=$((20000 + RANDOM % 12000))
-    (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    base=$((20000 + RANDOM % 12000))
+    for offset in {0..4}; do
+      (: <"/dev/tcp/127.0.0.1/$((base + offset))") 2>/dev/null && continue 2
+    done
+    echo "$base"
+    return
   done
-  echo "$port"
 }
 
 # control_run NAME PROGRAM [ARG…]: in the background; it ends with this script, whatever ends that.
@@ -61,7 +64,7 @@ control_await() {
 
 # control_secrets: a CA, the API server's certificate, the key of service account tokens, a token for each user.
 control_secrets() {
-  local user
+  local user group
   {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=podfence-e2e-ca \
       -keyout "$control/ca.key" -out "$control/ca.crt"
@@ -119,7 +122,7 @@ control_start() {
   control=$(mktemp -d "${TMPDIR:-/tmp}/podfence-lab.$$.XXXXXX")
   programs=$(e2e_folder kubernetes)
   control_secrets
-  etcd=$(control_port) peer=$(control_port) api=$(control_port) metrics=$(control_port) agent=$(control_port)
+  etcd=$(control_ports) peer=$((etcd + 1)) api=$((etcd + 2)) metrics=$((etcd + 3)) agent=$((etcd + 4))
   server=https://127.0.0.1:$api
 
   control_run etcd etcd --name lab --data-dir "$control/etcd" --log-level warn --logger zap \
