@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/x509.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -39,6 +40,12 @@ void NoticeDeadPeers(int socket) {
   setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
   setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
   setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+// Whether the server closed a connection on which nothing is asked: what can be read there then is its goodbye.
+bool Closed(int socket) {
+  pollfd look = {.fd = socket, .events = POLLIN, .revents = 0};
+  return poll(&look, 1, 0) != 0;
 }
 
 absl::StatusOr<std::string> ReadToken(const std::string& path) {
@@ -103,6 +110,8 @@ void HttpClient::Interrupt() {
 absl::StatusOr<std::shared_ptr<httplib::ClientImpl>> HttpClient::Client() {
   const std::lock_guard lock(mutex_);
   if (interrupted_) return absl::CancelledError(Cat(access_.endpoint.Origin(), ": interrupted"));
+  // httplib sees this itself without TLS only, where the goodbye has no bytes.
+  if (client_ != nullptr && client_->is_socket_open() != 0 && Closed(client_->socket())) client_.reset();
   if (client_ != nullptr) return client_;
   const Endpoint& to = access_.endpoint;
   if (to.tls) {

@@ -123,14 +123,13 @@ TEST_F(ManageTest, OneLookWithoutTheAgentFindsWhatIsNotAsDecided) {
   StartNode("topologyManagerScope: container\nrepairDrift: false\n");
   AddExamplePod("ml-workload");
   ASSERT_TRUE(AwaitRunning("ml-workload")) << PodStatus("ml-workload").dump(1);
-  std::pair<int, std::string> answer;
-  EXPECT_TRUE(Await([&] { return (answer = Verify()).first == 0; }, absl::Seconds(30))) << answer.second;
-  EXPECT_THAT(answer.second, testing::HasSubstr("2 containers"));
+  std::string answer;
+  EXPECT_TRUE(Await([&] { return RunPodfence("verify", answer) == 0; }, absl::Seconds(30))) << answer;
+  EXPECT_THAT(answer, testing::HasSubstr("2 containers"));
   ASSERT_TRUE(WriteCgroup(CgroupOf("ml-workload", "ml-training"), "cpu.max", "200000 100000"));
   End("podfence", SIGTERM);
-  answer = Verify();
-  EXPECT_EQ(answer.first, 1) << answer.second;
-  EXPECT_THAT(answer.second, testing::HasSubstr("cpu.max"));
+  EXPECT_EQ(RunPodfence("verify", answer), 1) << answer;
+  EXPECT_THAT(answer, testing::HasSubstr("cpu.max"));
 }
 
 TEST_F(ManageTest, PodsThatRunAlreadyAreTakenUp) {

@@ -50,12 +50,11 @@ std::string GuestConfig(const std::string& name) {
                             std::regex("cgroupDriver: cgroupfs"), "cgroupDriver: systemd");
 }
 
-int Shell(const std::string& command) { return system(Cat(command, " >>", kWork, "/run.log 2>&1").c_str()); }
 std::string Ctr(const std::string& words) { return Cat("ctr --address ", kSocket, " -n k8s.io ", words); }
 
 }  // namespace
 
-void NodeTest::SetUp() {
+void NodeTest::BeginNode() {
   for (const char* folder : {kWork, kManifests, "/run/nri", "/var/lib/kubelet", "/etc/kubernetes"}) {
     fs::create_directories(folder);
   }
@@ -66,7 +65,7 @@ void NodeTest::SetUp() {
   WriteAll("/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
 }
 
-void NodeTest::TearDown() {
+void NodeTest::EndNode() {
   if (HasFailure()) {
     for (const auto& [program, pid] : programs_) std::cerr << program << "'s log:\n" << Log(program) << '\n';
   }
@@ -77,15 +76,19 @@ void NodeTest::TearDown() {
   if (programs_.contains("containerd")) {
     // The shims outlive containerd; what they hold is killed by its cgroups.
     if (fs::exists(PodsCgroup())) WriteAll(PodsCgroup() / "cgroup.kill", "1");
-    Shell(Cat("for id in $(", Ctr("containers ls -q"), "); do ", Ctr("tasks delete -f $id; "),
-              Ctr("containers delete $id"), "; done"));
+    Run(Cat("for id in $(", Ctr("containers ls -q"), "); do ", Ctr("tasks delete -f $id; "),
+            Ctr("containers delete $id"), "; done"));
     End("containerd", SIGTERM);
-    if (HasSystemd()) Shell("systemctl stop kubepods.slice");
-    Shell("grep -o '/run/containerd[^ ]*' /proc/mounts | while read -r folder; do umount -l $folder; done");
+    if (HasSystemd()) Run("systemctl stop kubepods.slice");
+    Run("grep -oE '(/run/containerd|/var/lib/kubelet/)[^ ]*' /proc/mounts | while read -r it; do umount -l $it; done");
     fs::remove_all("/run/containerd");
   }
   fs::remove_all("/var/lib/kubelet");
   fs::remove_all(kWork);
+}
+
+bool NodeTest::Run(const std::string& command) {
+  return system(Cat("{ ", command, "; } >>", kWork, "/run.log 2>&1").c_str()) == 0;
 }
 
 void NodeTest::Start(const std::string& program, const std::vector<std::string>& arguments, const std::string& as) {
@@ -141,14 +144,18 @@ void NodeTest::Signal(const std::string& program, int signal) { ASSERT_EQ(kill(p
 void NodeTest::StartContainerd(const std::string& more) {
   WriteAll(Cat(kWork, "/containerd.toml"), GuestConfig("containerd.toml") + more);
   Start("containerd", {"--config", Cat(kWork, "/containerd.toml")});
-  ASSERT_TRUE(Await([] { return Shell(Ctr("version")) == 0; }, absl::Seconds(60))) << Log("containerd");
-  ASSERT_EQ(Shell(Ctr("images import --local /e2e/work.tar")), 0) << ReadAll(Cat(kWork, "/run.log"));
+  ASSERT_TRUE(Await([] { return Run(Ctr("version")); }, absl::Seconds(60))) << Log("containerd");
+  ASSERT_TRUE(Run(Cat("for archive in /e2e/*.tar; do ", Ctr("images import --local $archive"), " || exit 1; done")))
+      << Log("run");
 }
 
-void NodeTest::StartKubelet(const std::string& more) {
-  WriteAll(Cat(kWork, "/kubelet.yaml"), GuestConfig("kubelet.yaml") + more);
-  Start("kubelet",
-        {Cat("--config=", kWork, "/kubelet.yaml"), "--node-ip=10.0.2.15", Cat("--hostname-override=", kNode)});
+void NodeTest::StartKubelet(const std::string& more, const std::vector<std::string>& flags) {
+  // Where kubeadm puts it, and preflight looks.
+  WriteAll("/var/lib/kubelet/config.yaml", GuestConfig("kubelet.yaml") + more);
+  std::vector<std::string> all = {"--config=/var/lib/kubelet/config.yaml", "--node-ip=10.0.2.15",
+                                  Cat("--hostname-override=", kNode)};
+  all.insert(all.end(), flags.begin(), flags.end());
+  Start("kubelet", all);
   ASSERT_TRUE(Await([] { return FetchFromAgent(kKubelet, "/pods").ok(); }, absl::Seconds(90))) << Log("kubelet");
 }
 
@@ -172,14 +179,15 @@ void NodeTest::AddPod(const std::string& name, const std::string& manifest) {
   fs::rename(Cat(kManifests, "/.manifest"), Cat(kManifests, "/", name, ".yaml"));
 }
 
-void NodeTest::AddExamplePod(const std::string& name) {
+std::string NodeTest::ExamplePod(const std::string& name) {
   const std::string text = ReadAll(Cat("/etc/podfence/examples/pods/", name, ".yaml"));
-  ASSERT_NE(text, "");
-  std::string manifest = std::regex_replace(text, std::regex("image: .*"), "image: test.local/work:1");
-  manifest = std::regex_replace(manifest, std::regex("\\nspec:\\n"),
-                                "\nspec:\n  hostNetwork: true\n  terminationGracePeriodSeconds: 1\n");
-  AddPod(name, manifest);
+  EXPECT_NE(text, "") << name;
+  const std::string manifest = std::regex_replace(text, std::regex("image: .*"), "image: test.local/work:1");
+  return std::regex_replace(manifest, std::regex("\\nspec:\\n"),
+                            "\nspec:\n  hostNetwork: true\n  terminationGracePeriodSeconds: 1\n");
 }
+
+void NodeTest::AddExamplePod(const std::string& name) { AddPod(name, ExamplePod(name)); }
 
 void NodeTest::RemovePod(const std::string& name) { fs::remove(Cat(kManifests, "/", name, ".yaml")); }
 
@@ -189,7 +197,8 @@ nlohmann::json NodeTest::PodStatus(const std::string& name) {
   const nlohmann::json list = nlohmann::json::parse(*pods, nullptr, /*allow_exceptions=*/false);
   if (list.is_discarded() || !list["items"].is_array()) return nullptr;
   for (const nlohmann::json& pod : list["items"]) {
-    if (pod["metadata"]["name"] == Cat(name, "-", kNode)) return pod;
+    const std::string found = pod["metadata"].value("name", "");
+    if (found == name || found == Cat(name, "-", kNode)) return pod;
   }
   return nullptr;
 }
@@ -244,21 +253,15 @@ std::string NodeTest::CgroupOf(const std::string& pod, const std::string& contai
 std::string NodeTest::ExecIn(const std::string& cgroup, const std::string& command) {
   const std::string id = cgroup.substr(cgroup.rfind('/') + 1);
   const std::string out = Cat(kWork, "/exec.out");
-  if (Shell(Cat("{ ", Ctr("tasks exec --exec-id e2e "), id, " sh -c '", command, "' >", out, "; }")) != 0) return "";
+  if (!Run(Cat(Ctr("tasks exec --exec-id e2e "), id, " sh -c '", command, "' >", out))) return "";
   std::string text = ReadAll(out);
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;
 }
 
-std::pair<int, std::string> NodeTest::Verify() {
-  const std::string out = Cat(kWork, "/verify.out");
-  const int code = Shell(Cat("podfence verify --config ", kWork, "/podfence.yaml >", out, " 2>&1"));
-  return {code, ReadAll(out)};
-}
-
 std::map<std::string, std::string> NodeTest::Fences() {
   std::map<std::string, std::string> texts;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(kCgroups) / "kubepods")) {
+  for (const auto& entry : fs::recursive_directory_iterator(PodsCgroup())) {
     static constexpr std::array kFiles = {"cpuset.cpus", "cpuset.mems", "cpuset.cpus.partition", "cpu.max",
                                           "cpu.weight",  "memory.max",  "cgroup.subtree_control"};
     const bool fences = std::ranges::find(kFiles, entry.path().filename()) != kFiles.end();
@@ -291,16 +294,30 @@ uint64_t NodeTest::CpuStat(const std::string& cgroup, const std::string& key) {
 }
 
 double NodeTest::MedianCpus(const std::string& cgroup, int windows, absl::Duration window) {
-  std::vector<double> cpus;
+  return MedianCpus(std::vector<std::string>{cgroup}, windows, window).front();
+}
+
+std::vector<double> NodeTest::MedianCpus(const std::vector<std::string>& cgroups, int windows, absl::Duration window) {
+  const auto usage = [&] {
+    std::vector<double> usec;
+    for (const std::string& cgroup : cgroups) usec.push_back(static_cast<double>(CpuStat(cgroup, "usage_usec")));
+    return usec;
+  };
+  std::vector<std::vector<double>> cpus(cgroups.size());
   for (int i = 0; i < windows; ++i) {
     const absl::Time begin = absl::Now();
-    const uint64_t before = CpuStat(cgroup, "usage_usec");
+    const std::vector<double> before = usage();
     absl::SleepFor(window);
-    const double used = static_cast<double>(CpuStat(cgroup, "usage_usec") - before);
-    cpus.push_back(used / absl::ToDoubleMicroseconds(absl::Now() - begin));
+    const std::vector<double> after = usage();
+    const double span = absl::ToDoubleMicroseconds(absl::Now() - begin);
+    for (size_t c = 0; c < cgroups.size(); ++c) cpus[c].push_back((after[c] - before[c]) / span);
   }
-  std::ranges::sort(cpus);
-  return cpus[cpus.size() / 2];
+  std::vector<double> medians;
+  for (std::vector<double>& each : cpus) {
+    std::ranges::sort(each);
+    medians.push_back(each[each.size() / 2]);
+  }
+  return medians;
 }
 
 uint64_t NodeTest::ThrottledUsec(std::string cgroup) {

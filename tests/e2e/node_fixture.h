@@ -23,40 +23,47 @@ class NodeTest : public ::testing::Test {
   static constexpr char kAgent[] = "http://127.0.0.1:9551";
   static constexpr char kKubelet[] = "http://127.0.0.1:10255";
 
-  void SetUp() override;
-  void TearDown() override;
+  void SetUp() override { BeginNode(); }
+  void TearDown() override { EndNode(); }
+
+  // What every node has before anything starts, and its end with all that was started.
+  static void BeginNode();
+  static void EndNode();
 
   // `more`: further lines of its configuration.
-  void StartContainerd(const std::string& more = "");
+  static void StartContainerd(const std::string& more = "");
+  // `more`: further keys of its configuration; `flags`: further ones of its command line.
+  static void StartKubelet(const std::string& more = "", const std::vector<std::string>& flags = {});
   // `more`: further keys of its configuration.
-  void StartKubelet(const std::string& more = "");
-  // `more`: further keys of its configuration.
-  void StartAgent(const std::string& more = "", const std::string& mode = "manage");
+  static void StartAgent(const std::string& more = "", const std::string& mode = "manage");
   // A second agent beside the first, as "podfence-next".
-  void StartNextAgent(const std::string& more = "");
+  static void StartNextAgent(const std::string& more = "");
   // The checkpoint of an agent that does not run.
   static void LoseCheckpoint();
   // Ends a program that a Start… made, by its name, and waits for it.
-  void End(const std::string& program, int signal);
-  void Signal(const std::string& program, int signal);
+  static void End(const std::string& program, int signal);
+  static void Signal(const std::string& program, int signal);
   // A line of /proc/PID/status of a program that runs.
-  std::string ProcessStatus(const std::string& program, const std::string& key);
+  static std::string ProcessStatus(const std::string& program, const std::string& key);
   // `podfence WORDS` with the configuration of the last StartAgent; its output, standard error included.
-  int RunPodfence(const std::string& words, std::string& output);
+  static int RunPodfence(const std::string& words, std::string& output);
+  // A shell command; whether it succeeded. What it says stands in the log "run".
+  static bool Run(const std::string& command);
 
-  // An example pod of the project as it is written, but with the guest's only image.
-  void AddExamplePod(const std::string& name);
+  // The manifest of an example pod of the project as it is written, but with the guest's only image and its network.
+  static std::string ExamplePod(const std::string& name);
+  static void AddExamplePod(const std::string& name);
   // A static pod's manifest.
-  void AddPod(const std::string& name, const std::string& manifest);
-  void RemovePod(const std::string& name);
-  // What the kubelet says of a pod; null where it knows none. The mirror name has the node's behind it.
-  nlohmann::json PodStatus(const std::string& name);
-  bool AwaitRunning(const std::string& name, absl::Duration patience = absl::Seconds(90));
-  bool AwaitGone(const std::string& name, absl::Duration patience = absl::Seconds(60));
+  static void AddPod(const std::string& name, const std::string& manifest);
+  static void RemovePod(const std::string& name);
+  // What the kubelet says of a pod of that name; null where it knows none. A static pod's has the node's behind it.
+  static nlohmann::json PodStatus(const std::string& name);
+  static bool AwaitRunning(const std::string& name, absl::Duration patience = absl::Seconds(90));
+  static bool AwaitGone(const std::string& name, absl::Duration patience = absl::Seconds(60));
   static bool Await(const std::function<bool()>& condition, absl::Duration patience);
 
   // The cgroup of a container below /sys/fs/cgroup; empty where there is none.
-  std::string CgroupOf(const std::string& pod, const std::string& container);
+  static std::string CgroupOf(const std::string& pod, const std::string& container);
   // What a command says that is run in the container of a cgroup, without the last line break.
   static std::string ExecIn(const std::string& cgroup, const std::string& command);
   // Every control file that fences, of every cgroup below the kubelet's: its path to its text.
@@ -66,18 +73,18 @@ class NodeTest : public ::testing::Test {
   static uint64_t CpuStat(const std::string& cgroup, const std::string& key);
   // CPUs that the cgroup got in each of several windows; the median.
   static double MedianCpus(const std::string& cgroup, int windows, absl::Duration window);
+  // The same of several cgroups in the same windows.
+  static std::vector<double> MedianCpus(const std::vector<std::string>& cgroups, int windows, absl::Duration window);
   // throttled_usec of the cgroup and of every one above it.
   static uint64_t ThrottledUsec(std::string cgroup);
 
-  Snapshot AgentNow();
-  std::map<std::string, double> Scrape();
-  std::string Log(const std::string& program);
-  // `podfence verify` with the agent's configuration: exit code, and what it said.
-  static std::pair<int, std::string> Verify();
+  static Snapshot AgentNow();
+  static std::map<std::string, double> Scrape();
+  static std::string Log(const std::string& program);
 
  private:
-  void Start(const std::string& program, const std::vector<std::string>& arguments, const std::string& as = "");
-  std::map<std::string, pid_t> programs_;
+  static void Start(const std::string& program, const std::vector<std::string>& arguments, const std::string& as = "");
+  static inline std::map<std::string, pid_t> programs_;
 };
 
 }  // namespace podfence

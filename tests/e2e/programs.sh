@@ -7,11 +7,18 @@ source "$e2e/../kernel/lab/common.sh"
 
 e2e_go=1.26 # the oldest Go that builds them, by their go.mod
 
+# shellcheck disable=SC2034 # for who sources this
 e2e_node=(
   containerd:github.com/containerd/containerd/v2/cmd/containerd
   containerd:github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
   containerd:github.com/containerd/containerd/v2/cmd/ctr
   kubernetes:k8s.io/kubernetes/cmd/kubelet
+)
+# shellcheck disable=SC2034 # for who sources this
+e2e_control=(
+  kubernetes:k8s.io/kubernetes/cmd/kube-apiserver
+  kubernetes:k8s.io/kubernetes/cmd/kube-controller-manager
+  kubernetes:k8s.io/kubernetes/cmd/kube-scheduler
 )
 
 # e2e_version MODULE: the version of Kubernetes or of containerd in its go.mod, as v1.37.2.

@@ -53,9 +53,11 @@ lab_start() {
   kernel=$(lab_kernel)
   mapfile -t arguments < <(lab_shape "$shape")
   lab_image "$lab_work/layer" "$kernel/base.cpio" "$lab_work/image"
-  # restrict=on: the guest reaches neither the host nor the world; only the named ports lead into it.
+  # restrict=on: the guest reaches neither the host nor the world; only the named ports lead into it, or out of it.
   network=user,id=net,restrict=on
   for forward in "${lab_forwards[@]}"; do network+=",hostfwd=tcp:127.0.0.1:${forward%%:*}-10.0.2.15:${forward#*:}"; done
+  # Further ways that a caller of scripts/lab opens, as QEMU's -netdev has them.
+  network+=${PODFENCE_LAB_NETWORK:+,$PODFENCE_LAB_NETWORK}
   # shellcheck disable=SC2054 # the commas are QEMU's
   arguments+=(-nodefaults -no-user-config -no-reboot -vga none -display none
     -machine q35 -accel tcg,thread=multi -cpu Nehalem

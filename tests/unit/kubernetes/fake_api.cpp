@@ -109,6 +109,7 @@ FakeApi::FakeApi(const Certificate* certificate, int port) : tls_(certificate !=
   server_->Post(".*", handle);
   server_->Patch(".*", handle);
   server_->set_keep_alive_max_count(10'000);
+  server_->set_keep_alive_timeout(kIdleSeconds);
   server_->set_tcp_nodelay(true);
   if (port == 0) {
     port_ = server_->bind_to_any_port("127.0.0.1");

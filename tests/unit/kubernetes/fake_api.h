@@ -29,6 +29,8 @@ std::string StatusJson(int code, const std::string& reason, const std::string& m
 // A server on 127.0.0.1 that plays an API server or a kubelet by a script.
 class FakeApi {
  public:
+  // A connection that nothing is asked on for so long is closed, as servers do.
+  static constexpr int kIdleSeconds = 1;
   struct Seen {
     std::string method;
     std::string path;

@@ -1,6 +1,7 @@
 #include "agent/kubernetes/http_client.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <thread>
@@ -90,6 +91,17 @@ TEST(HttpClient, TakesARenewedCaFile) {
   EXPECT_THAT(std::string(Get(client).status().message()), HasSubstr(Cat("CA file ", ca, " cannot be read")));
   std::ofstream(ca) << std::ifstream(certificate.file).rdbuf();
   EXPECT_TRUE(Get(client).ok());
+}
+
+TEST(HttpClient, AskedAgainLaterItConnectsAnew) {
+  const Certificate certificate = MakeCertificate("IP:127.0.0.1");
+  FakeApi api(&certificate);
+  api.Answer([](const FakeApi::Seen&) { return FakeApi::Reply{200, "hello"}; });
+  HttpClient client = ClientOf(api, "", certificate.file);
+  ASSERT_TRUE(Get(client).ok());
+  std::this_thread::sleep_for(std::chrono::milliseconds(1000 * FakeApi::kIdleSeconds + 500));
+  const absl::StatusOr<HttpReply> reply = Get(client);
+  EXPECT_TRUE(reply.ok()) << "the server closed the connection that was kept: " << reply.status();
 }
 
 TEST(HttpClient, NamesAServerThatIsNotThere) {
