@@ -121,7 +121,8 @@ void Measure(size_t fenced, size_t processes, int rounds, Lost& lost) {
 
 int Run(int rounds) {
   const LibbpfLog quiet;
-  PinToCpu(kCpu, true);
+  TakePriority();
+  PinToCpu(kCpu);
   Lost lost;
   for (size_t fenced : {1, 100, 1000}) Measure(fenced, 2, rounds, lost);
   for (size_t fenced : {100, 1000}) Measure(fenced, fenced, rounds, lost);

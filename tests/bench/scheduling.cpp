@@ -2,9 +2,9 @@
 //
 // Two loads run without it and with it in turn, beside 100 fenced cgroups and with the run-queue histogram, as the
 // agent has it: two processes that hand a byte to and fro on whatever CPUs they get (as `perf bench sched pipe`), and
-// groups of 20 senders and 20 receivers of 100 bytes over sockets (as hackbench). Every round gives one ratio. Then as
-// many switches a second as this machine gives, all of them to foreign tasks: what is counted is held against the
-// kernel's own count, and nothing may be lost.
+// groups of 20 senders and 20 receivers of 100 bytes over sockets (as hackbench). All of it has a real-time priority.
+// Every round gives one ratio. Then as many switches a second as this machine gives, all of them to foreign tasks: what
+// is counted is held against the kernel's own count, and nothing may be lost.
 //
 //   bench_scheduling [rounds]    needs root; touches only cgroups of its own
 #include <fcntl.h>
@@ -163,7 +163,7 @@ bool Rush() {
   for (int cpu : all) {
     for (int i = 0; i < 2; ++i) {
       pids.push_back(Spawn([cpu] {
-        PinToCpu(cpu, true);
+        PinToCpu(cpu);
         raise(SIGSTOP);
         const Clock::time_point until = Clock::now() + kRush;
         while (Clock::now() < until) {
@@ -202,6 +202,7 @@ bool Rush() {
 
 int Run(int rounds) {
   const LibbpfLog quiet;
+  TakePriority();
   {
     const Cgroups cgroups(kFenced);
     std::vector<ExpectedFence> fences;

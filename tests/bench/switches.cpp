@@ -54,13 +54,16 @@ double Quantile(std::vector<double> values, double share) {
 
 double Median(std::vector<double> values) { return Quantile(std::move(values), 0.5); }
 
-void PinToCpu(int cpu, bool realtime) {
+void TakePriority() {
+  const sched_param priority = {.sched_priority = 1};
+  if (sched_setscheduler(0, SCHED_FIFO, &priority) != 0) Fail("cannot take a real-time priority");
+}
+
+void PinToCpu(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
   if (sched_setaffinity(0, sizeof(set), &set) != 0) Fail(Cat("cannot pin to CPU ", cpu));
-  const sched_param priority = {.sched_priority = 1};
-  if (realtime && sched_setscheduler(0, SCHED_FIFO, &priority) != 0) Fail("cannot take a real-time priority");
 }
 
 Cgroups::Cgroups(size_t count) {

@@ -26,9 +26,10 @@ double Median(std::vector<double> values);
 // The value that the share of all lies below; share from 0 to 1.
 double Quantile(std::vector<double> values, double share);
 
-// Onto one CPU; realtime: before all ordinary tasks there, so that nobody else's come between. Of this process and
-// those it makes from then on.
-void PinToCpu(int cpu, bool realtime);
+// Of this process and those it makes from then on: before all ordinary tasks, so that other people's load stays out;
+// and onto one CPU.
+void TakePriority();
+void PinToCpu(int cpu);
 
 // Cgroups of cgroup v2 below one of this process's own; removed with the object, when the processes in them have ended.
 class Cgroups {
