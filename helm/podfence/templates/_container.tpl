@@ -67,6 +67,7 @@ resources:
 # The folder, since a restarted bus makes its socket anew; unused with the cgroupfs driver.
 - {name: dbus, mountPath: /run/dbus, readOnly: true}
 {{- end }}
+{{- end }}
 {{- if eq (include "podfence.podsAPI" .) "true" }}
 - {name: pods-api, mountPath: {{ dir .Values.config.podsAPISocket }}, readOnly: true}
 {{- end }}

@@ -71,8 +71,8 @@
 {{- if and (eq .Values.updateStrategy.type "OnDelete") $rolling }}
 {{- $problems = append $problems "updateStrategy: rollingUpdate goes with type RollingUpdate only: set it to null" }}
 {{- end }}
-{{- if not (has ($rolling.maxSurge | default 0 | toString) (list "0" "0%")) }}
-{{- $problems = append $problems "updateStrategy.rollingUpdate.maxSurge: two agents cannot hold the fences of one node" }}
+{{- if and .Values.hostNetwork (not (has ($rolling.maxSurge | default 0 | toString) (list "0" "0%"))) }}
+{{- $problems = append $problems "updateStrategy.rollingUpdate.maxSurge: with hostNetwork two agents cannot have one port: leave rollingUpdate empty" }}
 {{- end }}
 {{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
 {{- $problems = append $problems "serviceAccount.name: name the existing account, since serviceAccount.create is off" }}
