@@ -63,7 +63,7 @@ class SystemdTest : public NodeTest {
 
   void ExpectPromise() {
     const uint64_t throttled = ThrottledUsec(training_);
-    const double got = MedianCpus(training_, 3, absl::Seconds(4));
+    const double got = MedianCpus(training_, 3, absl::Seconds(3));
     std::cout << "ml-training: " << got << " of 3 CPUs\n";
     EXPECT_GE(got, 0.98 * 3);
     EXPECT_EQ(ThrottledUsec(training_), throttled) << "at itself or above";
