@@ -103,9 +103,6 @@ TEST_F(AuditTest, ThePodThatThrottlesItsExclusiveContainerIsNamed) {
       series.at("resource_manager_container_assignments{resource_name=\"cpu\",assignment_type=\"node_exclusive\"}"), 1);
   EXPECT_EQ(series.at("resource_manager_allocations_total{resource_name=\"cpu\",source=\"node\"}"), 0);
   EXPECT_EQ(Fences(), before) << "nothing was written";
-  std::system(
-      "echo TMPCPU; cat /var/lib/kubelet/cpu_manager_state; echo; echo TMPMEM; cat "
-      "/var/lib/kubelet/memory_manager_state; echo; echo TMPEND");
   EXPECT_EQ(ProcessStatus("podfence", "CapEff"), "0000000000000000");
 
   // Someone widens the sidecar onto the exclusive CPUs. The kubelet does not look, and Podfence leaves it.
