@@ -32,8 +32,8 @@ class Ledger {
 
   const NodeState& state() const { return state_; }
   const Allocator& allocator() const { return allocator_; }
-  // StateStore::lock_fd.
-  int lock_fd() const { return store_.lock_fd(); }
+  // StateStore::lock_fd; -1 of one that follows.
+  int lock_fd() const { return store_ ? store_->lock_fd() : -1; }
 
   // Decides on a pod. After an admission state() holds it. The Status is the commit's: on an error nothing has changed,
   // and the pod may be tried again. trace is filled with the decision's reasons.

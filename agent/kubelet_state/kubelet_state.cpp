@@ -183,12 +183,13 @@ absl::StatusOr<State> Parse(std::string_view text, std::string_view source, std:
                             std::string (*dump)(const Node&, std::string_view, bool)) {
   const absl::StatusOr<Node> document = ReadJson(text, source);
   if (!document.ok()) return document.status();
+  const absl::StatusOr<std::optional<uint64_t>> data_checksum = ReadChecksum(*document, "dataChecksum", source);
+  if (!data_checksum.ok()) return data_checksum.status();
   const Node* data = document->Find("data");
-  if (data != nullptr && data->kind == Node::Kind::kString) {
-    // What stands beside it is for older kubelets; it is their business alone.
-    const absl::StatusOr<std::optional<uint64_t>> checksum = ReadChecksum(*document, "dataChecksum", source);
-    if (!checksum.ok()) return checksum.status();
-    if (*checksum != DataChecksum(data->text)) return Corrupt(source, "dataChecksum");
+  const bool has_data = data != nullptr && data->kind == Node::Kind::kString && !data->text.empty();
+  if (has_data || *data_checksum) {
+    // What stands beside it is for older kubelets, and never stands in for it.
+    if (!has_data || *data_checksum != DataChecksum(data->text)) return Corrupt(source, "dataChecksum");
     const std::string inner = Cat(source, ": data");
     const absl::StatusOr<Node> content = ReadJson(data->text, inner);
     if (!content.ok()) return content.status();

@@ -86,6 +86,23 @@ TEST(MemoryManagerStateTest, EveryVersionSaysTheSame) {
   EXPECT_EQ(ParseMemoryManagerState(ReadData("memory_v1_empty"), "")->policy, "None");
 }
 
+TEST(KubeletStateTest, WhatAKubeletWroteByItself) {
+  constexpr char kWorkload[] = "568ef9dbec29d307b8f88b5b3da1ba6e";
+  const absl::StatusOr<KubeletCpuState> cpu = ParseCpuManagerState(ReadData("cpu_kubelet"), "cpu_kubelet");
+  ASSERT_TRUE(cpu.ok()) << cpu.status();
+  EXPECT_EQ(*cpu, (KubeletCpuState{.policy = "static",
+                                   .shared = Cpus("0,4-23"),
+                                   .containers = {{kWorkload, {{"ml-training", Cpus("1-3")}}}},
+                                   .pods = {}}));
+  const absl::StatusOr<KubeletMemoryState> memory =
+      ParseMemoryManagerState(ReadData("memory_kubelet"), "memory_kubelet");
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const std::vector<MemoryBlock> blocks = {{NumaSet{0}, "memory", 6442450944}};
+  EXPECT_EQ(memory->containers.at(kWorkload).at("ml-training"), blocks);
+  ASSERT_EQ(memory->nodes.size(), 2u);
+  EXPECT_EQ(memory->nodes[0].memory[1].free, 18172096512u);
+}
+
 TEST(KubeletStateTest, AnyOtherContentHasAnotherChecksum) {
   const auto expect_damaged = [](const absl::Status& status, const std::string& name) {
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << name << ": " << status;
@@ -106,6 +123,26 @@ TEST(KubeletStateTest, AnyOtherContentHasAnotherChecksum) {
   expect_damaged(
       ParseCpuManagerState(Replaced(ReadData("cpu_v3"), R"("cpuSet":"2-4,10")", R"("cpuSet":"2-4")"), "v3").status(),
       "v3");
+}
+
+// Whatever happens to one byte of a file, nothing else is read from it than what the kubelet wrote.
+TEST(KubeletStateTest, NoDamageGoesUnseen) {
+  const auto damage = [](const std::string& name, size_t step, auto parse) {
+    const std::string good = ReadData(name);
+    const auto state = parse(good, name);
+    ASSERT_TRUE(state.ok()) << state.status();
+    for (size_t at = 0; at < good.size(); at += step) {
+      for (const char flipped : {'\x01', '\x80'}) {
+        std::string bad = good;
+        bad[at] = static_cast<char>(bad[at] ^ flipped);
+        const auto other = parse(bad, name);
+        EXPECT_TRUE(!other.ok() || *other == *state) << name << " at " << at << ": " << bad;
+      }
+      EXPECT_FALSE(parse(good.substr(0, at), name).ok()) << name << " cut at " << at;
+    }
+  };
+  for (const char* name : {"cpu_v2", "cpu_v3", "cpu_v4", "cpu_kubelet"}) damage(name, 1, ParseCpuManagerState);
+  for (const char* name : {"memory_v1", "memory_v2", "memory_v3"}) damage(name, 7, ParseMemoryManagerState);
 }
 
 TEST(KubeletStateTest, AFileWithoutAChecksumIsTaken) {
