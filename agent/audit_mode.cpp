@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "agent/audit_state.h"
 #include "agent/core/text.h"
 #include "agent/node_pods.h"
 
@@ -53,7 +52,7 @@ void AuditMode::ReadState() {
 
 void AuditMode::Converge() {
   if (!source_->synced()) return;
-  pods_ = LivingPods(source_->cache());
+  pods_ = taken_back_.LeaveOut(kubelet_, LivingPods(source_->cache()));
   auditor_.SetPods(pods_);
   if (read_) agent_.Follow(ComposeState(kubelet_, pods_));
   agent_.SetReady();

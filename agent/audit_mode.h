@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "agent/agent.h"
+#include "agent/audit_state.h"
 #include "agent/auditor.h"
 #include "agent/enforcer/finding.h"
 #include "agent/kubelet_state/kubelet_state.h"
@@ -42,6 +43,7 @@ class AuditMode final : public Mode, private Runtime {
   KubeletState kubelet_;  // as last read whole
   bool read_ = false;     // once at least
   absl::Status reading_;  // the last time
+  TakenBack taken_back_;
   std::vector<PodRecordPtr> pods_;
 };
 

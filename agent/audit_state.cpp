@@ -1,5 +1,8 @@
 #include "agent/audit_state.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "agent/allocator/cpu_requests.h"
 #include "agent/allocator/memory_requests.h"
 
@@ -16,6 +19,18 @@ const typename Map::mapped_type* Find(const Map& map, const Key& key) {
 Isolation IsolationOf(bool entry, bool bubble, bool own) {
   if (!entry) return Isolation::kHost;
   return bubble && !own ? Isolation::kPod : Isolation::kContainer;
+}
+
+// Containers whose CPUs have an entry, but one-shot init containers: their CPUs pass on. "": the pod itself.
+std::set<std::string> EntriesOf(const KubeletCpuState& kubelet, const Pod& pod) {
+  std::set<std::string> names;
+  if (kubelet.pods.contains(pod.uid)) names.insert("");
+  const auto* entries = Find(kubelet.containers, pod.uid);
+  ForEachContainer(pod, [&](const Container& container, bool init) {
+    if (init && !IsSidecar(container)) return;
+    if (entries != nullptr && entries->contains(container.name)) names.insert(container.name);
+  });
+  return names;
 }
 
 PodAllocation AllocationOf(const KubeletState& kubelet, const std::shared_ptr<const Pod>& pod) {
@@ -50,6 +65,21 @@ NodeState ComposeState(const KubeletState& kubelet, const std::vector<PodRecordP
     if (record->pod != nullptr) state.pods.emplace(record->uid, AllocationOf(kubelet, record->pod));
   }
   return state;
+}
+
+std::vector<PodRecordPtr> TakenBack::LeaveOut(const KubeletState& kubelet, std::vector<PodRecordPtr> pods) {
+  std::erase_if(held_, [&](const auto& entry) {
+    return std::ranges::none_of(pods, [&](const PodRecordPtr& record) { return record->uid == entry.first; });
+  });
+  std::erase_if(pods, [&](const PodRecordPtr& record) {
+    if (record->pod == nullptr) return false;
+    std::set<std::string> now = EntriesOf(kubelet.cpu, *record->pod);
+    std::set<std::string>& held = held_[record->uid];
+    if (!std::ranges::includes(now, held)) return true;
+    held = std::move(now);
+    return false;
+  });
+  return pods;
 }
 
 std::vector<Unseen> WithoutManagers(const KubeletState& kubelet) {

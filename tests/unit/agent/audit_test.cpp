@@ -80,6 +80,35 @@ TEST(ComposeStateTest, OfThePodScope) {
   EXPECT_EQ(pod.Find("mesh")->memory_isolation, Isolation::kPod);
 }
 
+TEST(TakenBackTest, APodThatLosesWhatItHeldIsLeftOut) {
+  KubeletState kubelet = State();
+  kubelet.cpu.containers["pod"] = {{"training", *CpuSet::Parse("1-3")}, {"mesh", *CpuSet::Parse("4")}};
+  const std::vector<PodRecordPtr> pods = {Record(TwoContainers()), Record(NewPod("shared", {}, {App("app")}))};
+  TakenBack taken_back;
+  EXPECT_EQ(taken_back.LeaveOut(kubelet, pods), pods);
+  const KubeletState whole = kubelet;
+  kubelet.cpu.containers["pod"].erase("mesh");
+  const std::vector<PodRecordPtr> rest = {pods[1]};
+  EXPECT_EQ(taken_back.LeaveOut(kubelet, pods), rest) << "the first of its entries is gone";
+  kubelet.cpu.containers.clear();
+  EXPECT_EQ(taken_back.LeaveOut(kubelet, pods), rest);
+  EXPECT_EQ(taken_back.LeaveOut(whole, pods), pods) << "the kubelet has decided again";
+  EXPECT_EQ(taken_back.LeaveOut(kubelet, pods), rest);
+  EXPECT_EQ(taken_back.LeaveOut(kubelet, rest), rest);
+  EXPECT_EQ(taken_back.LeaveOut(kubelet, pods), pods) << "one that was gone meanwhile is another";
+}
+
+TEST(TakenBackTest, AnInitContainersCpusPassOn) {
+  KubeletState kubelet = State();
+  Pod pod = NewPod("pod", {App("warm-up", "2", "1Gi")}, {App("app", "2", "1Gi")});
+  const std::vector<PodRecordPtr> pods = {Record(pod)};
+  kubelet.cpu.containers["pod"] = {{"warm-up", *CpuSet::Parse("1-2")}, {"app", *CpuSet::Parse("1-2")}};
+  TakenBack taken_back;
+  EXPECT_EQ(taken_back.LeaveOut(kubelet, pods), pods);
+  kubelet.cpu.containers["pod"].erase("warm-up");
+  EXPECT_EQ(taken_back.LeaveOut(kubelet, pods), pods);
+}
+
 TEST(ComposeStateTest, AKubeletThatDoesNotDecideIsNamed) {
   KubeletState kubelet = State();
   EXPECT_THAT(WithoutManagers(kubelet), IsEmpty());
