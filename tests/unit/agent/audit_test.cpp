@@ -18,7 +18,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
-using testing::UnorderedElementsAre;
 
 PodRecordPtr Record(Pod pod, std::vector<ContainerStatus> statuses = {}) {
   auto record = std::make_shared<PodObject>();
