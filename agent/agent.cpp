@@ -73,6 +73,9 @@ absl::Status Agent::Start() {
   absl::StatusOr<Allocator> allocator = Allocator::Create(*std::move(machine), *std::move(policy));
   if (!allocator.ok()) return allocator.status();
   if (absl::Status status = LoopError(sd_event_new(&loop_), "create it"); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<SnapshotMailbox>> mailbox = SnapshotMailbox::Create();
+  if (!mailbox.ok()) return mailbox.status();
+  mailbox_ = *std::move(mailbox);
   absl::Status started =
       config_.mode == "audit" ? StartAuditing(*std::move(allocator)) : StartDeciding(*std::move(allocator));
   if (!started.ok()) return started;
@@ -175,9 +178,6 @@ absl::Status Agent::StartAuditing(Allocator allocator) {
 }
 
 absl::Status Agent::StartServer() {
-  absl::StatusOr<std::unique_ptr<SnapshotMailbox>> mailbox = SnapshotMailbox::Create();
-  if (!mailbox.ok()) return mailbox.status();
-  mailbox_ = *std::move(mailbox);
   absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start(
       config_.listen_address.host, config_.listen_address.port,
       {.snapshot = [this] { return mailbox_->Request(); },
