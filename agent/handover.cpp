@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <array>
 #include <cerrno>
@@ -17,6 +16,7 @@
 
 #include "absl/time/clock.h"
 #include "agent/core/text.h"
+#include "agent/core/unix_address.h"
 #include "agent/runtime_book_json.h"
 
 namespace podfence {
@@ -35,15 +35,7 @@ constexpr absl::Duration kAskAgain = absl::Milliseconds(20);
 absl::Status Failed(std::string_view what) { return absl::ErrnoToStatus(errno, Cat("hand over: ", what)); }
 
 absl::StatusOr<sockaddr_un> AddressIn(const std::string& state_directory) {
-  const std::string path = state_directory + "/handover.sock";
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(
-        Cat("the socket's path ", path, " is longer than ", sizeof address.sun_path - 1, " bytes"));
-  }
-  path.copy(address.sun_path, path.size());
-  return address;
+  return UnixAddress(state_directory + "/handover.sock");
 }
 
 std::string NoteOf(const Handover& handover) {

@@ -2,7 +2,6 @@
 
 #include <sys/capability.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include "agent/cgroup/files.h"
 #include "agent/cgroup/unique_fd.h"
 #include "agent/core/text.h"
+#include "agent/core/unix_address.h"
 #include "agent/kubelet_state/kubelet_state.h"
 #include "agent/pods/document.h"
 #include "agent/verifier/verifier.h"
@@ -35,12 +35,10 @@ std::string Word(const Node& config, std::string_view key) {
 
 // Why a socket cannot be reached; empty: someone listens on it.
 std::string Unreachable(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) return "the path is too long for a socket";
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const absl::StatusOr<sockaddr_un> address = UnixAddress(path);
+  if (!address.ok()) return "the path is too long for a socket";
   const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return "";
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0) return "";
   return strerror(errno);
 }
 

@@ -1,13 +1,12 @@
 #include "agent/kubernetes/pod_source.h"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "agent/core/text.h"
+#include "agent/core/unix_address.h"
 #include "agent/kubernetes/api_watch.h"
 #include "agent/kubernetes/kubelet_pods.h"
 #include "agent/kubernetes/pod_mailbox.h"
@@ -18,13 +17,11 @@ namespace {
 
 // Someone listens there: the file alone may be left over from a kubelet that had the API on.
 bool Listens(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return false;
-  std::copy(path.begin(), path.end(), address.sun_path);
+  const absl::StatusOr<sockaddr_un> address = UnixAddress(path);
+  if (!address.ok()) return false;
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return false;
-  const bool listens = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  const bool listens = connect(fd, reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0;
   close(fd);
   return listens;
 }

@@ -2,7 +2,6 @@
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <array>
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "agent/core/text.h"
+#include "agent/core/unix_address.h"
 
 namespace podfence {
 namespace {
@@ -36,15 +36,10 @@ absl::StatusOr<std::unique_ptr<NriLink>> NriLink::Connect(sd_event* loop, const 
                                                           OnEnd on_end) {
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return absl::ErrnoToStatus(errno, "make a socket for the runtime's NRI");
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(
-        Cat("the socket's path ", path, " is longer than ", sizeof(address.sun_path) - 1, " bytes"));
-  }
-  path.copy(address.sun_path, path.size());
+  const absl::StatusOr<sockaddr_un> address = UnixAddress(path);
+  if (!address.ok()) return address.status();
   // A stream socket of the machine itself connects at once or not at all.
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
     const int error = errno;
     return absl::UnavailableError(
         Cat("connect to the runtime's NRI socket ", path, ": ", std::strerror(error), Remedy(error)));
