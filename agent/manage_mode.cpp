@@ -287,22 +287,18 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
     return absl::FailedPreconditionError(
         Cat("podfence knows no sandbox of pod ", NameOf(pod), "; the kubelet makes it anew"));
   }
+  // Its sandbox runs since before Podfence, and the pod source was behind: it is decided on now, or not made. One that
+  // was refused did not fit: it is shared as a whole.
+  const auto undecided = [&] {
+    return known->guaranteed() && !agent_.state().pods.contains(pod.uid) && !agent_.refused().contains(pod.uid);
+  };
+  if (undecided()) Converge();
+  if (undecided()) return NotKnown(pod);
   const bool guest = IsGuest(pod.uid, container.name);
-  if (known->guaranteed() && !agent_.state().pods.contains(pod.uid)) {
-    // Its sandbox runs since before Podfence, and the pod source was behind: it is decided on now, or not made.
-    if (!agent_.refused().contains(pod.uid)) Converge();
-    if (!agent_.state().pods.contains(pod.uid)) {
-      if (!agent_.refused().contains(pod.uid)) return NotKnown(pod);
-      // It did not fit: it is shared as a whole.
-      absl::Status status = book_.PutContainer(pod, container, "", guest);
-      if (!status.ok()) return status;
-      return NriCreateReply();
-    }
-  }
   // Where its last run was does not bind this one.
   if (const RuntimeBook::Container* last = book_.Find(pod.uid, container.name); last != nullptr) {
     book_.Stopped(pod, last->nri);
-    TellPlaces();
+    agent_.fencer().SetPlaces(book_.GetPlaces());
   }
   NriCreateReply reply;
   std::string cgroups_path;

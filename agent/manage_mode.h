@@ -61,6 +61,8 @@ class ManageMode final : public Mode {
   void Converge();
   // The same without fencing it; whether something was decided that is yet to be fenced.
   bool Settle();
+  // Running Guaranteed pods that hold nothing yet, the oldest first.
+  std::vector<PodRecordPtr> Undecided() const;
   bool AdoptRunning();
   // Takes up what running containers carry along, where the checkpoint has been lost.
   bool RestoreCarried();

@@ -48,13 +48,21 @@ void ManageMode::ReleaseGone() {
   agent_.ForgetComplaints([&](const std::string& uid) { return !wanted.contains(uid); });
 }
 
+std::vector<PodRecordPtr> ManageMode::Undecided() const {
+  std::vector<PodRecordPtr> records = source_->cache().ByAge();
+  std::erase_if(records, [this](const PodRecordPtr& record) {
+    const RuntimeBook::Pod* pod = book_.Find(record->uid);
+    if (pod == nullptr || !pod->sandbox || !pod->guaranteed() || record->pod == nullptr) return true;
+    return agent_.state().pods.contains(record->uid) || agent_.state().ended.contains(record->uid);
+  });
+  return records;
+}
+
 bool ManageMode::RestoreCarried() {
   bool restored = false;
-  for (const PodRecordPtr& record : source_->cache().ByAge()) {
-    const RuntimeBook::Pod* pod = book_.Find(record->uid);
-    if (pod == nullptr || !pod->sandbox || record->pod == nullptr || agent_.state().pods.contains(record->uid))
-      continue;
-    for (const auto& [name, container] : pod->containers) {
+  for (const PodRecordPtr& record : Undecided()) {
+    if (agent_.refused().contains(record->uid)) continue;  // it was tried, and nothing has been released since
+    for (const auto& [name, container] : book_.Find(record->uid)->containers) {
       const auto carried = container.nri.annotations.find(kDecisionAnnotation);
       if (carried == container.nri.annotations.end()) continue;
       absl::StatusOr<PodAllocation> decision =
@@ -78,10 +86,7 @@ bool ManageMode::RestoreCarried() {
 // running, shared.
 bool ManageMode::AdoptRunning() {
   bool adopted = false;
-  for (const PodRecordPtr& record : source_->cache().ByAge()) {
-    const RuntimeBook::Pod* pod = book_.Find(record->uid);
-    if (pod == nullptr || !pod->sandbox || !pod->guaranteed() || record->pod == nullptr) continue;
-    if (agent_.state().pods.contains(record->uid) || agent_.state().ended.contains(record->uid)) continue;
+  for (const PodRecordPtr& record : Undecided()) {
     if (!agent_.refused().contains(record->uid)) {
       const absl::StatusOr<AdmitResult> result = agent_.Decide(record->pod);
       if (!result.ok()) break;  // nothing can be committed
