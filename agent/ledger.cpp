@@ -68,20 +68,22 @@ absl::Status Ledger::Commit(NodeState next) {
   return absl::OkStatus();
 }
 
+absl::Status Ledger::Commit(const StateChange& change) {
+  NodeState next = state_;
+  Apply(change, next);
+  return Commit(std::move(next));
+}
+
 absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod, Trace& trace) {
   const auto begin = std::chrono::steady_clock::now();
   AdmitResult result = allocator_.Admit(state_, std::move(pod), {}, &trace);
   last_decision_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (const auto* change = std::get_if<StateChange>(&result.outcome)) {
-    NodeState next = state_;
-    Apply(*change, next);
-    if (absl::Status status = Commit(std::move(next)); !status.ok()) return status;
+    if (absl::Status status = Commit(*change); !status.ok()) return status;
     ++admitted_;
   } else {
     if (result.books_after_refusal) {
-      NodeState next = state_;
-      Apply(*result.books_after_refusal, next);
-      if (absl::Status status = Commit(std::move(next)); !status.ok()) return status;
+      if (absl::Status status = Commit(*result.books_after_refusal); !status.ok()) return status;
     }
     ++rejected_;
     if (std::get<Rejection>(result.outcome).reason == kInvariantViolation) ++invariant_violations_;
@@ -95,9 +97,7 @@ absl::StatusOr<AdmitResult> Ledger::Admit(std::shared_ptr<const Pod> pod, Trace&
 absl::Status Ledger::Restore(PodAllocation allocation) {
   absl::StatusOr<StateChange> change = allocator_.Restore(state_, std::move(allocation));
   if (!change.ok()) return change.status();
-  NodeState next = state_;
-  Apply(*change, next);
-  return Commit(std::move(next));
+  return Commit(*change);
 }
 
 absl::Status Ledger::Start(std::string_view uid, std::string_view container) {
@@ -107,9 +107,7 @@ absl::Status Ledger::Start(std::string_view uid, std::string_view container) {
   const bool same = change->nodes == state_.nodes && before != state_.pods.end() && change->pod &&
                     change->pod->containers == before->second.containers;
   if (same) return absl::OkStatus();
-  NodeState next = state_;
-  Apply(*change, next);
-  return Commit(std::move(next));
+  return Commit(*change);
 }
 
 absl::Status Ledger::Remove(std::string_view uid, bool ended) {

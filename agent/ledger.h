@@ -59,6 +59,7 @@ class Ledger {
  private:
   Ledger(Allocator allocator, std::optional<StateStore> store);
   absl::Status Commit(NodeState next);
+  absl::Status Commit(const StateChange& change);
 
   Allocator allocator_;
   std::optional<StateStore> store_;  // none: it follows

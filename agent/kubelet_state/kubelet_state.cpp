@@ -95,24 +95,31 @@ void ReadNode(const std::string& name, const Field& field, KubeletMemoryState& s
   });
 }
 
+// "entries": by pod UID and container name what `read` makes of a value.
+template <typename Entries, typename Read>
+void ReadEntries(const Field& field, Problems& problems, Entries& entries, Read read) {
+  ReadMap(field, problems, [&](const std::string& uid, const Field& pod) {
+    ReadMap(pod, problems,
+            [&](const std::string& container, const Field& value) { entries[uid][container] = read(value, problems); });
+  });
+}
+
+// "podEntries": by pod UID what `read` makes of the member `member` of a value.
+template <typename Entries, typename Read>
+void ReadPodEntries(const Field& field, Problems& problems, std::string_view member, Entries& entries, Read read) {
+  ReadMap(field, problems, [&](const std::string& uid, const Field& pod) {
+    ReadMap(pod, problems, [&](const std::string& key, const Field& value) {
+      if (key == member) entries[uid] = read(value, problems);
+    });
+  });
+}
+
 KubeletCpuState ReadState(const Field& root, Problems& problems, KubeletCpuState state) {
   root.EachMember([&](const std::string& name, const Field& value) {
     if (name == "policyName") state.policy = ReadString(value, problems);
     if (name == "defaultCpuSet") state.shared = ReadCpuSet(value, problems);
-    if (name == "entries") {
-      ReadMap(value, problems, [&](const std::string& uid, const Field& pod) {
-        ReadMap(pod, problems, [&](const std::string& container, const Field& cpus) {
-          state.containers[uid][container] = ReadCpuSet(cpus, problems);
-        });
-      });
-    }
-    if (name == "podEntries") {
-      ReadMap(value, problems, [&](const std::string& uid, const Field& pod) {
-        ReadMap(pod, problems, [&](const std::string& key, const Field& cpus) {
-          if (key == "cpuSet") state.pods[uid] = ReadCpuSet(cpus, problems);
-        });
-      });
-    }
+    if (name == "entries") ReadEntries(value, problems, state.containers, ReadCpuSet);
+    if (name == "podEntries") ReadPodEntries(value, problems, "cpuSet", state.pods, ReadCpuSet);
   });
   return state;
 }
@@ -124,20 +131,8 @@ KubeletMemoryState ReadState(const Field& root, Problems& problems, KubeletMemor
       ReadMap(value, problems,
               [&](const std::string& node, const Field& entry) { ReadNode(node, entry, state, problems); });
     }
-    if (name == "entries") {
-      ReadMap(value, problems, [&](const std::string& uid, const Field& pod) {
-        ReadMap(pod, problems, [&](const std::string& container, const Field& blocks) {
-          state.containers[uid][container] = ReadBlocks(blocks, problems);
-        });
-      });
-    }
-    if (name == "podEntries") {
-      ReadMap(value, problems, [&](const std::string& uid, const Field& pod) {
-        ReadMap(pod, problems, [&](const std::string& key, const Field& blocks) {
-          if (key == "memoryBlocks") state.pods[uid] = ReadBlocks(blocks, problems);
-        });
-      });
-    }
+    if (name == "entries") ReadEntries(value, problems, state.containers, ReadBlocks);
+    if (name == "podEntries") ReadPodEntries(value, problems, "memoryBlocks", state.pods, ReadBlocks);
   });
   std::ranges::sort(state.nodes, {}, &NumaNodeMemory::id);
   return state;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tests/unit/enforcer/fake_node.h"
+#include "tests/unit/enforcer/looks.h"
 #include "tests/unit/enforcer/pods.h"
 
 namespace podfence {
@@ -58,16 +59,7 @@ class AuditTest : public testing::Test {
   }
 
   Inspection Look() {
-    const std::map<std::string, std::string> before = tree_.Contents();
-    absl::StatusOr<Inspection> inspection = Audit(state_, places_, options_);
-    EXPECT_EQ(tree_.Contents(), before) << "an audit writes nothing";
-    EXPECT_TRUE(inspection.ok()) << inspection.status();
-    return inspection.ok() ? *std::move(inspection) : Inspection();
-  }
-  static auto IsFinding(FindingKind kind, const std::string& container, const std::string& file,
-                        const std::string& expected, const std::string& found) {
-    return AllOf(Field(&Finding::kind, kind), Field(&Finding::container, container), Field(&Finding::file, file),
-                 Field(&Finding::expected, expected), Field(&Finding::found, found), Field(&Finding::repaired, false));
+    return LookWithoutTouching(tree_, [this] { return Audit(state_, places_, options_); });
   }
   // The pod's quota is a finding by itself: without it.
   void LiftQuota() { tree_.Set("kubepods/podml/cpu.max", "max 100000"); }

@@ -4,6 +4,7 @@
 
 #include "agent/enforcer/affinity.h"
 #include "tests/unit/enforcer/fake_node.h"
+#include "tests/unit/enforcer/looks.h"
 #include "tests/unit/enforcer/pods.h"
 
 namespace podfence {
@@ -30,16 +31,7 @@ class InspectTest : public testing::Test {
 
   // Looks, and expects that nothing was touched.
   Inspection Look() {
-    const std::map<std::string, std::string> before = tree_.Contents();
-    absl::StatusOr<Inspection> inspection = Inspect(state_, tree_.path(), Node(), options_);
-    EXPECT_EQ(tree_.Contents(), before) << "an inspection writes nothing";
-    EXPECT_TRUE(inspection.ok()) << inspection.status();
-    return inspection.ok() ? *std::move(inspection) : Inspection();
-  }
-  static auto IsFinding(FindingKind kind, const std::string& container, const std::string& file,
-                        const std::string& expected, const std::string& found) {
-    return AllOf(Field(&Finding::kind, kind), Field(&Finding::container, container), Field(&Finding::file, file),
-                 Field(&Finding::expected, expected), Field(&Finding::found, found), Field(&Finding::repaired, false));
+    return LookWithoutTouching(tree_, [this] { return Inspect(state_, tree_.path(), Node(), options_); });
   }
 
   CgroupTree tree_{FakeNode()};
