@@ -220,8 +220,4 @@ int Run(int rounds) {
 }  // namespace
 }  // namespace podfence::bench
 
-int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? atoi(argv[1]) : 31;
-  if (rounds < 1) podfence::bench::Fail("rounds must be a positive number");
-  return podfence::bench::Run(rounds);
-}
+int main(int argc, char** argv) { return podfence::bench::Run(podfence::bench::RoundsOf(argc, argv)); }

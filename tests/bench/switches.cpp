@@ -42,6 +42,12 @@ void Fail(const std::string& what) {
   exit(2);
 }
 
+int RoundsOf(int argc, char** argv) {
+  const int rounds = argc > 1 ? atoi(argv[1]) : 31;
+  if (rounds < 1) Fail("rounds must be a positive number");
+  return rounds;
+}
+
 void Check(const absl::Status& status) {
   if (!status.ok()) Fail(std::string(status.message()));
 }

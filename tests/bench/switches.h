@@ -20,6 +20,8 @@ void DestroyEmpty(podfence_empty* object);
 namespace podfence::bench {
 
 [[noreturn]] void Fail(const std::string& what);
+// Of a program's arguments: how many rounds it measures.
+int RoundsOf(int argc, char** argv);
 void Check(const absl::Status& status);
 
 double Median(std::vector<double> values);

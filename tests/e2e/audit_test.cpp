@@ -34,12 +34,6 @@ featureGates: {PodLevelResourceManagers: true}
 cpuManagerReconcilePeriod: 5s
 )";
 
-std::string Pod(const std::string& name, const std::string& resources) {
-  return Cat("apiVersion: v1\nkind: Pod\nmetadata: {name: ", name, "}\nspec:\n  hostNetwork: true\n",
-             "  terminationGracePeriodSeconds: 1\n  containers:\n  - name: app\n    image: test.local/work:1\n",
-             "    command: [sh, -c, 'while :; do sleep 1; done']\n    resources: {", resources, "}\n");
-}
-
 class AuditTest : public NodeTest {
  protected:
   void StartNode() {
@@ -128,9 +122,9 @@ TEST_F(AuditTest, ThePodThatThrottlesItsExclusiveContainerIsNamed) {
 TEST_F(AuditTest, WhatTheKubeletKeepsIsNoFinding) {
   StartNode();
   ASSERT_FALSE(HasFatalFailure());
-  AddPod("burstable", Pod("burstable", "requests: {cpu: 100m}, limits: {cpu: 300m, memory: 64Mi}"));
-  AddPod("besteffort", Pod("besteffort", ""));
-  AddPod("first", Pod("first", "limits: {cpu: 2, memory: 64Mi}"));
+  AddPod("burstable", PodOf("burstable", "requests: {cpu: 100m}, limits: {cpu: 300m, memory: 64Mi}"));
+  AddPod("besteffort", PodOf("besteffort", ""));
+  AddPod("first", Exclusive("first", 2));
   for (const char* name : {"burstable", "besteffort", "first"}) {
     ASSERT_TRUE(AwaitRunning(name)) << PodStatus(name).dump(1);
   }
@@ -139,7 +133,7 @@ TEST_F(AuditTest, WhatTheKubeletKeepsIsNoFinding) {
     return Await([&] { return AgentNow().state.pods.size() == count; }, absl::Seconds(30));
   };
   EXPECT_TRUE(pods(3)) << Log("podfence");
-  AddPod("second", Pod("second", "limits: {cpu: 2, memory: 64Mi}"));
+  AddPod("second", Exclusive("second", 2));
   ASSERT_TRUE(AwaitRunning("second"));
   const std::string second = CgroupOf("second", "app");
   const std::string cpus = ReadCgroup(second, "cpuset.cpus");

@@ -21,11 +21,8 @@ constexpr char kAgentPods[] =
     "/api/v1/namespaces/podfence-system/pods?labelSelector=app.kubernetes.io%2Fname%3Dpodfence";
 
 // As the chart's notes say: nothing starts without the agent, but for what is told to.
-constexpr char kRequired[] = R"(
-  [plugins.'io.containerd.nri.v1.nri'.default_validator]
-    enable = true
-    required_plugins = ["podfence"]
-    tolerate_missing_plugins_annotation = "tolerate-missing-nri-plugins.noderesource.dev"
+constexpr char kTolerated[] =
+    R"(    tolerate_missing_plugins_annotation = "tolerate-missing-nri-plugins.noderesource.dev"
 )";
 
 // The node is Ready once there is a network; that nothing can use, since every pod has the node's own.
@@ -47,7 +44,7 @@ void ClusterTest::SetUpTestSuite() {
   BeginNode();
   fs::create_directories("/etc/cni/net.d");
   std::ofstream("/etc/cni/net.d/none.conflist") << kNetwork;
-  StartContainerd(kRequired);
+  StartContainerd(Cat(kRequired, kTolerated));
   StartKubelet("", {"--kubeconfig=/e2e/cluster/lab.conf"});
   ASSERT_FALSE(HasFatalFailure());
   ASSERT_TRUE(Await(

@@ -26,15 +26,7 @@ using testing::Not;
 constexpr char kContainerScope[] = "config: {podSource: apiserver}";
 constexpr char kPodScope[] = "config: {podSource: auto, topologyManagerScope: pod}";
 
-// A pod of one exclusive container that sleeps.
-std::string Sleeper(const std::string& name, int cpus) {
-  return Cat("apiVersion: v1\nkind: Pod\nmetadata: {name: ", name, "}\nspec:\n  hostNetwork: true\n",
-             "  terminationGracePeriodSeconds: 1\n  containers:\n  - name: app\n    image: test.local/work:1\n",
-             "    command: [sh, -c, 'while :; do sleep 1; done']\n    resources: {limits: {cpu: \"", cpus,
-             "\", memory: 64Mi}}\n");
-}
-
-// The same pod, but all of it sleeps: what is not about CPU time is quick then.
+// A pod, but all of it sleeps: what is not about CPU time is quick then.
 std::string Idle(const std::string& manifest) {
   return std::regex_replace(manifest, std::regex("command: .*"), "command: [sleep, \"1000000\"]");
 }
@@ -110,7 +102,7 @@ TEST_F(ClusterTest, TheExamplePodsGetWhatTheyArePromised) {
 TEST_F(ClusterTest, APodThatFitsNoNumaNodeFailsWithItsReason) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
-  CreatePod(Sleeper("wide", 14));
+  CreatePod(Exclusive("wide", 14));
   nlohmann::json pod;
   EXPECT_TRUE(Await(
       [&] {
@@ -136,12 +128,12 @@ TEST_F(ClusterTest, APodThatFitsNoNumaNodeFailsWithItsReason) {
 TEST_F(ClusterTest, PodsAreKnownAgainAfterTheApiServerWasKilled) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
-  CreatePod(Sleeper("before", 2));
+  CreatePod(Exclusive("before", 2));
   ASSERT_TRUE(AwaitRunning("before"));
   const std::string cpus = ReadCgroup(CgroupOf("before", "app"), "cpuset.cpus");
   RestartApiServer();
   ASSERT_FALSE(HasFatalFailure());
-  CreatePod(Sleeper("after", 2));
+  CreatePod(Exclusive("after", 2));
   ASSERT_TRUE(AwaitRunning("after")) << PodStatus("after").dump(1);
   EXPECT_EQ(CpuSet::Parse(ReadCgroup(CgroupOf("after", "app"), "cpuset.cpus"))->size(), 2);
   EXPECT_EQ(ReadCgroup(CgroupOf("before", "app"), "cpuset.cpus"), cpus);
@@ -156,7 +148,7 @@ TEST_F(ClusterTest, PodsAreKnownAgainAfterTheApiServerWasKilled) {
 TEST_F(ClusterTest, PrometheusAlertsWhenAFenceIsBroken) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
-  CreatePod(Sleeper("victim", 3));
+  CreatePod(Exclusive("victim", 3));
   ASSERT_TRUE(AwaitRunning("victim"));
   const std::string cgroup = CgroupOf("victim", "app");
   const std::string cpus = ReadCgroup(cgroup, "cpuset.cpus");

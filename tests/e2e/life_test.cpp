@@ -16,15 +16,6 @@
 namespace podfence {
 namespace {
 
-// No container is created while the agent is not there.
-constexpr char kRequired[] = R"(
-  [plugins.'io.containerd.nri.v1.nri'.default_validator]
-    enable = true
-    required_plugins = ["podfence"]
-)";
-
-constexpr char kSleeps[] = "while :; do sleep 1; done";
-
 // Onto a CPU and off it again, all the time.
 constexpr char kBursts[] = "while :; do dd if=/dev/zero of=/dev/null bs=1k count=100 2>/dev/null; sleep 0.3; done";
 
@@ -36,24 +27,6 @@ int ChurnPods() {
 
 class LifeTest : public NodeTest {
  protected:
-  void StartNode() {
-    StartContainerd(kRequired);
-    StartAgent();
-    StartKubelet();
-    ASSERT_FALSE(HasFatalFailure());
-  }
-
-  // A pod of one container that runs a line of shell.
-  static std::string PodOf(const std::string& name, std::string_view resources, int grace, std::string_view script) {
-    return Cat("apiVersion: v1\nkind: Pod\nmetadata: {name: ", name, "}\nspec:\n  hostNetwork: true\n",
-               "  terminationGracePeriodSeconds: ", grace,
-               "\n  containers:\n  - name: app\n    image: test.local/work:1\n    command: [sh, -c, \"", script,
-               "\"]\n    resources: {limits: {", resources, "}}\n");
-  }
-  static std::string Exclusive(const std::string& name, int cpus, int grace = 1, std::string_view script = kSleeps) {
-    return PodOf(name, Cat("cpu: ", cpus, ", memory: 64Mi"), grace, script);
-  }
-
   // How long the pod takes from its manifest until it runs.
   absl::Duration TimeToRun(const std::string& name, const std::string& manifest, absl::Duration patience) {
     const absl::Time begin = absl::Now();
@@ -78,10 +51,10 @@ class LifeTest : public NodeTest {
 
 // Registering anew would wait for the stop, and hold up every other call of the runtime meanwhile.
 TEST_F(LifeTest, AnUpgradeWhileAPodStopsHoldsUpNobody) {
-  StartNode();
+  StartManaged();
   AddPod("steady", Exclusive("steady", 2));
   // It takes its whole grace period.
-  AddPod("slow", Exclusive("slow", 2, 120, "trap : TERM; while :; do sleep 1; done"));
+  AddPod("slow", Exclusive("slow", 2, "trap : TERM; while :; do sleep 1; done", 120));
   ASSERT_TRUE(AwaitRunning("steady"));
   ASSERT_TRUE(AwaitRunning("slow"));
   const absl::Duration before = TimeToRun("usual", Exclusive("usual", 2), absl::Seconds(60));
@@ -115,7 +88,7 @@ TEST_F(LifeTest, AnUpgradeWhileAPodStopsHoldsUpNobody) {
 }
 
 TEST_F(LifeTest, RestartsOfTheNodesProgramsChangeNoDecision) {
-  StartNode();
+  StartManaged();
   AddPod("steady", Exclusive("steady", 3));
   ASSERT_TRUE(AwaitRunning("steady"));
   const std::string cgroup = CgroupOf("steady", "app");
@@ -154,7 +127,7 @@ TEST_F(LifeTest, RestartsOfTheNodesProgramsChangeNoDecision) {
 }
 
 TEST_F(LifeTest, ALostCheckpointIsRebuiltFromWhatContainersCarry) {
-  StartNode();
+  StartManaged();
   // Admitted one after the other; by age alone the second would get the first's CPUs once that is gone.
   AddPod("first", Exclusive("first", 2));
   ASSERT_TRUE(AwaitRunning("first"));
@@ -178,8 +151,8 @@ TEST_F(LifeTest, ALostCheckpointIsRebuiltFromWhatContainersCarry) {
 TEST_F(LifeTest, NobodyRunsOnExclusiveCpusWhilePodsComeAndGo) {
   constexpr int kAtOnce = 10;
   const int pods = ChurnPods();
-  StartNode();
-  AddPod("busy", Exclusive("busy", 2, 1, "yes >/dev/null & yes >/dev/null"));
+  StartManaged();
+  AddPod("busy", Exclusive("busy", 2, "yes >/dev/null & yes >/dev/null"));
   ASSERT_TRUE(AwaitRunning("busy"));
   const auto foreign = [&](const char* kind) {
     return Scrape().at(Cat("podfence_foreign_run_seconds_total{class=\"", kind, "\"}"));
@@ -192,7 +165,7 @@ TEST_F(LifeTest, NobodyRunsOnExclusiveCpusWhilePodsComeAndGo) {
     for (int i = 0; i < kAtOnce; ++i, ++made) {
       names.push_back(Cat("small-", made));
       const bool burstable = made % 2 == 0;
-      AddPod(names.back(), PodOf(names.back(), burstable ? "memory: 64Mi" : "", 1, kBursts));
+      AddPod(names.back(), PodOf(names.back(), burstable ? "limits: {memory: 64Mi}" : "", kBursts));
     }
     for (const std::string& name : names) ASSERT_TRUE(AwaitRunning(name, absl::Seconds(180))) << name;
     for (const std::string& name : names) RemovePod(name);

@@ -12,22 +12,8 @@
 namespace podfence {
 namespace {
 
-// What the documentation asks for: no container is created while the agent is not there.
-constexpr char kRequired[] = R"(
-  [plugins.'io.containerd.nri.v1.nri'.default_validator]
-    enable = true
-    required_plugins = ["podfence"]
-)";
-
 class ManageTest : public NodeTest {
  protected:
-  void StartNode(const std::string& policy) {
-    StartContainerd(kRequired);
-    StartAgent(policy);
-    StartKubelet();
-    ASSERT_FALSE(HasFatalFailure());
-  }
-
   // What the exclusive container of an example pod gets, and that nothing and nobody held it up.
   void ExpectPromise(const std::string& pod, const std::string& container, double cpus) {
     const std::string cgroup = CgroupOf(pod, container);
@@ -41,7 +27,7 @@ class ManageTest : public NodeTest {
 };
 
 TEST_F(ManageTest, TheExampleWithAContainerScope) {
-  StartNode("topologyManagerScope: container\n");
+  StartManaged("topologyManagerScope: container\n");
   AddExamplePod("ml-workload");
   ASSERT_TRUE(AwaitRunning("ml-workload")) << PodStatus("ml-workload").dump(1);
   ExpectPromise("ml-workload", "ml-training", 3);
@@ -59,7 +45,7 @@ TEST_F(ManageTest, TheExampleWithAContainerScope) {
 }
 
 TEST_F(ManageTest, TheExampleWithAPodScope) {
-  StartNode("topologyManagerScope: pod\n");
+  StartManaged("topologyManagerScope: pod\n");
   AddExamplePod("tightly-coupled-database");
   ASSERT_TRUE(AwaitRunning("tightly-coupled-database")) << PodStatus("tightly-coupled-database").dump(1);
   ExpectPromise("tightly-coupled-database", "database", 6);
@@ -70,18 +56,10 @@ TEST_F(ManageTest, TheExampleWithAPodScope) {
   EXPECT_FALSE(own.Intersects(rest));
 }
 
-// A pod of one exclusive container that sleeps.
-std::string Sleeper(const std::string& name, int cpus) {
-  return Cat("apiVersion: v1\nkind: Pod\nmetadata: {name: ", name, "}\nspec:\n  hostNetwork: true\n",
-             "  terminationGracePeriodSeconds: 1\n  containers:\n  - name: app\n    image: test.local/work:1\n",
-             "    command: [sh, -c, 'while :; do sleep 1; done']\n    resources: {limits: {cpu: \"", cpus,
-             "\", memory: 64Mi}}\n");
-}
-
 TEST_F(ManageTest, APodThatFitsNoNumaNodeIsRefusedWithItsReason) {
-  StartNode("topologyManagerPolicy: single-numa-node\n");
-  AddPod("wide", Sleeper("wide", 14));
-  AddPod("narrow", Sleeper("narrow", 2));
+  StartManaged("topologyManagerPolicy: single-numa-node\n");
+  AddPod("wide", Exclusive("wide", 14));
+  AddPod("narrow", Exclusive("narrow", 2));
   ASSERT_TRUE(AwaitRunning("narrow")) << "others go on";
   ASSERT_TRUE(Await([&] { return !AgentNow().rejected.empty(); }, absl::Seconds(60)));
   const RejectedView rejected = AgentNow().rejected.front();
@@ -92,8 +70,8 @@ TEST_F(ManageTest, APodThatFitsNoNumaNodeIsRefusedWithItsReason) {
 }
 
 TEST_F(ManageTest, DecisionsOutliveContainersAndTheAgent) {
-  StartNode("");
-  AddPod("steady", Sleeper("steady", 2));
+  StartManaged();
+  AddPod("steady", Exclusive("steady", 2));
   ASSERT_TRUE(AwaitRunning("steady"));
   const std::string before = CgroupOf("steady", "app");
   const std::string cpus = ReadCgroup(before, "cpuset.cpus");
@@ -120,7 +98,7 @@ TEST_F(ManageTest, DecisionsOutliveContainersAndTheAgent) {
 }
 
 TEST_F(ManageTest, OneLookWithoutTheAgentFindsWhatIsNotAsDecided) {
-  StartNode("topologyManagerScope: container\nrepairDrift: false\n");
+  StartManaged("topologyManagerScope: container\nrepairDrift: false\n");
   AddExamplePod("ml-workload");
   ASSERT_TRUE(AwaitRunning("ml-workload")) << PodStatus("ml-workload").dump(1);
   std::string answer;
@@ -135,7 +113,7 @@ TEST_F(ManageTest, OneLookWithoutTheAgentFindsWhatIsNotAsDecided) {
 TEST_F(ManageTest, PodsThatRunAlreadyAreTakenUp) {
   StartContainerd();
   StartKubelet();
-  AddPod("first", Sleeper("first", 2));
+  AddPod("first", Exclusive("first", 2));
   ASSERT_TRUE(AwaitRunning("first"));
   const std::string cgroup = CgroupOf("first", "app");
   EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), "");
@@ -146,7 +124,7 @@ TEST_F(ManageTest, PodsThatRunAlreadyAreTakenUp) {
 }
 
 TEST_F(ManageTest, UninstalledItGivesEverythingBack) {
-  StartNode("releaseOnExit: true\n");
+  StartManaged("releaseOnExit: true\n");
   AddExamplePod("ml-workload");
   ASSERT_TRUE(AwaitRunning("ml-workload"));
   const std::string training = CgroupOf("ml-workload", "ml-training");
@@ -160,11 +138,11 @@ TEST_F(ManageTest, UninstalledItGivesEverythingBack) {
 }
 
 TEST_F(ManageTest, WhatIsCreatedWhileTheAgentHangsIsNotUnfenced) {
-  StartNode("");
-  AddPod("before", Sleeper("before", 2));
+  StartManaged();
+  AddPod("before", Exclusive("before", 2));
   ASSERT_TRUE(AwaitRunning("before"));
   Signal("podfence", SIGSTOP);
-  AddPod("meanwhile", Sleeper("meanwhile", 2));
+  AddPod("meanwhile", Exclusive("meanwhile", 2));
   absl::SleepFor(absl::Seconds(20));
   EXPECT_EQ(CgroupOf("meanwhile", "app"), "") << "nothing runs that was not decided on";
   Signal("podfence", SIGCONT);

@@ -166,11 +166,30 @@ void NodeTest::StartAgent(const std::string& more, const std::string& mode) {
   Start("podfence", {"agent", "--config", Cat(kWork, "/podfence.yaml")});
 }
 
+void NodeTest::StartManaged(const std::string& more) {
+  StartContainerd(kRequired);
+  StartAgent(more);
+  StartKubelet();
+  ASSERT_FALSE(HasFatalFailure());
+}
+
 void NodeTest::LoseCheckpoint() { ASSERT_TRUE(fs::remove(CheckpointPath(Cat(kWork, "/state")))); }
 
 void NodeTest::StartNextAgent(const std::string& more) {
   WriteAll(Cat(kWork, "/podfence-next.yaml"), Cat(ReadAll(Cat(kWork, "/podfence.yaml")), more));
   Start("podfence", {"agent", "--config", Cat(kWork, "/podfence-next.yaml")}, "podfence-next");
+}
+
+std::string NodeTest::PodOf(const std::string& name, std::string_view resources, std::string_view script,
+                            int grace_seconds) {
+  return Cat("apiVersion: v1\nkind: Pod\nmetadata: {name: ", name, "}\nspec:\n  hostNetwork: true\n",
+             "  terminationGracePeriodSeconds: ", grace_seconds,
+             "\n  containers:\n  - name: app\n    image: test.local/work:1\n    command: [sh, -c, '", script,
+             "']\n    resources: {", resources, "}\n");
+}
+
+std::string NodeTest::Exclusive(const std::string& name, int cpus, std::string_view script, int grace_seconds) {
+  return PodOf(name, Cat("limits: {cpu: ", cpus, ", memory: 64Mi}"), script, grace_seconds);
 }
 
 void NodeTest::AddPod(const std::string& name, const std::string& manifest) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,13 @@ class NodeTest : public ::testing::Test {
  protected:
   static constexpr char kAgent[] = "http://127.0.0.1:9551";
   static constexpr char kKubelet[] = "http://127.0.0.1:10255";
+  // What the documentation asks for, for StartContainerd: no container is created while the agent is not there.
+  static constexpr char kRequired[] = R"(
+  [plugins.'io.containerd.nri.v1.nri'.default_validator]
+    enable = true
+    required_plugins = ["podfence"]
+)";
+  static constexpr char kSleeps[] = "while :; do sleep 1; done";
 
   void SetUp() override { BeginNode(); }
   void TearDown() override { EndNode(); }
@@ -36,6 +44,8 @@ class NodeTest : public ::testing::Test {
   static void StartKubelet(const std::string& more = "", const std::vector<std::string>& flags = {});
   // `more`: further keys of its configuration.
   static void StartAgent(const std::string& more = "", const std::string& mode = "manage");
+  // A node that Podfence manages, from its first pod on; `more`: further keys of the agent's configuration.
+  static void StartManaged(const std::string& more = "");
   // A second agent beside the first, as "podfence-next".
   static void StartNextAgent(const std::string& more = "");
   // The checkpoint of an agent that does not run.
@@ -53,6 +63,12 @@ class NodeTest : public ::testing::Test {
   // The manifest of an example pod of the project as it is written, but with the guest's only image and its network.
   static std::string ExamplePod(const std::string& name);
   static void AddExamplePod(const std::string& name);
+  // The manifest of a pod of one container, "app", that runs a line of shell; resources: what stands in its braces.
+  static std::string PodOf(const std::string& name, std::string_view resources, std::string_view script = kSleeps,
+                           int grace_seconds = 1);
+  // The same with so many CPUs of its own.
+  static std::string Exclusive(const std::string& name, int cpus, std::string_view script = kSleeps,
+                               int grace_seconds = 1);
   // A static pod's manifest.
   static void AddPod(const std::string& name, const std::string& manifest);
   static void RemovePod(const std::string& name);
