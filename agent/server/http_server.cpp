@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "agent/core/text.h"
+#include "agent/server/bounded_pool.h"
 #include "agent/server/snapshot_json.h"
 
 namespace podfence {
@@ -16,7 +17,9 @@ namespace {
 constexpr char kText[] = "text/plain; charset=utf-8";
 constexpr char kMetricsType[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr char kJson[] = "application/json";
-constexpr int kReadTimeoutSeconds = 5;
+constexpr int kFirstByteSeconds = 1;
+constexpr int kReadTimeoutSeconds = 2;  // between two parts of a request
+constexpr int kWriteTimeoutSeconds = 5;
 
 // The page holds no value of the node's, so nothing in it needs escaping.
 constexpr char kLandingPage[] = R"(<!DOCTYPE html>
@@ -50,6 +53,7 @@ struct HttpServer::Impl {
   ServerSources sources;
   std::thread thread;
   int port = 0;
+  bool listening = true;
 
   void Route() {
     server.Get("/", [](const httplib::Request&, httplib::Response& response) {
@@ -104,17 +108,18 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
   auto impl = std::make_unique<Impl>();
   impl->sources = std::move(sources);
   impl->Route();
-  // Two threads answer all: a scrape beside a person. httplib polls idle kept-alive connections every 10 ms, which an
-  // idle agent does not want, so each connection serves one request.
-  impl->server.new_task_queue = [] { return new httplib::ThreadPool(2); };
+  // httplib polls idle kept-alive connections every 10 ms, which an idle agent does not want, so each connection serves
+  // one request, which has to come at once.
+  impl->server.new_task_queue = [] { return new BoundedPool; };
   impl->server.set_keep_alive_max_count(1);
+  impl->server.set_keep_alive_timeout(kFirstByteSeconds);
   // Without httplib's SO_REUSEPORT, which lets two servers have one port and each get some of the requests.
   impl->server.set_socket_options([](socket_t socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   });
   impl->server.set_read_timeout(kReadTimeoutSeconds);
-  impl->server.set_write_timeout(kReadTimeoutSeconds);
+  impl->server.set_write_timeout(kWriteTimeoutSeconds);
   impl->server.set_payload_max_length(0);
   if (port == 0) {
     impl->port = impl->server.bind_to_any_port(host);
@@ -133,8 +138,12 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
+void HttpServer::StopListening() {
+  if (std::exchange(impl_->listening, false)) impl_->server.stop();
+}
+
 HttpServer::~HttpServer() {
-  impl_->server.stop();
+  StopListening();
   if (impl_->thread.joinable()) impl_->thread.join();
 }
 

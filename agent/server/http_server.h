@@ -24,13 +24,17 @@ struct ServerSources {
 // The read-only HTTP server:
 //   /            a page with links            /metrics          Prometheus text format
 //   /-/healthy   200 while the process lives  /api/v1/state     SnapshotToJson
-//   /-/ready     200 once the agent decides   /api/v1/explain?pod=NAME   a decision's trace
+//   /-/ready     200 once the agent decides   /api/v1/findings  FindingsToJson
+//   /api/v1/explain?pod=NAME   a decision's trace
 class HttpServer {
  public:
   // Listens on host and port (0: any free one). Unavailable names both and why not.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& host, int port, ServerSources sources);
+  // Waits for the requests in progress.
   ~HttpServer();
 
+  // The port is free at once, for another to listen on; requests in progress are still answered. Does not wait.
+  void StopListening();
   int port() const;
 
  private:

@@ -3,8 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <future>
+#include <iterator>
 #include <thread>
 
 #include "agent/core/text.h"
@@ -178,6 +187,71 @@ TEST_F(HttpServerTest, AnswersManyAtOnce) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(good, 80);
+}
+
+// Whoever connects and sends nothing, or sends slowly.
+class IdlePeer {
+ public:
+  explicit IdlePeer(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0) << strerror(errno);
+  }
+  IdlePeer(const IdlePeer&) = delete;
+  ~IdlePeer() { close(fd_); }
+
+ private:
+  int fd_;
+};
+
+TEST_F(HttpServerTest, IdlePeersHoldFewDescriptorsAndAreDropped) {
+  Start(std::make_shared<const Snapshot>(FullSnapshot()));
+  const auto descriptors = [] {
+    const std::filesystem::directory_iterator all("/proc/self/fd");
+    return std::distance(begin(all), end(all));
+  };
+  const auto before = descriptors();
+  std::vector<std::unique_ptr<IdlePeer>> peers;
+  for (int i = 0; i < 24; ++i) peers.push_back(std::make_unique<IdlePeer>(server_->port()));
+  for (int i = 0; i < 10; ++i) {
+    // One at each end, and of the server's no more than are served and wait.
+    EXPECT_LE(descriptors() - before, 24 + 16);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  client_->set_read_timeout(60);
+  const httplib::Result result = Get("/-/healthy");
+  ASSERT_TRUE(result) << "it was not answered after those who came first were dropped";
+  EXPECT_EQ(result->status, 200);
+}
+
+TEST_F(HttpServerTest, ItsPortIsFreeAtOnceWhileARequestIsInProgress) {
+  std::promise<void> asked;
+  std::promise<void> go_on;
+  const auto full = std::make_shared<const Snapshot>(FullSnapshot());
+  absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start(
+      "127.0.0.1", 0,
+      {.snapshot =
+           [&] {
+             asked.set_value();
+             go_on.get_future().wait();
+             return full;
+           },
+       .render_metrics = [](const Snapshot& snapshot) { return Cat("version ", snapshot.version, "\n"); },
+       .explain = {}});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const int port = (*server)->port();
+  std::future<std::string> answer = std::async(std::launch::async, [port] {
+    const httplib::Result result = httplib::Client("127.0.0.1", port).Get("/metrics");
+    return result ? result->body : httplib::to_string(result.error());
+  });
+  asked.get_future().wait();
+  (*server)->StopListening();
+  const auto next = HttpServer::Start("127.0.0.1", port, {});
+  EXPECT_TRUE(next.ok()) << next.status();
+  go_on.set_value();
+  EXPECT_EQ(answer.get(), "version 1.2.3\n") << "it is answered all the same";
 }
 
 TEST_F(HttpServerTest, ATakenPortIsAnErrorThatNamesIt) {
