@@ -107,7 +107,7 @@ absl::StatusOr<json> PodJsonFromMessage(const std::string& message) {
   if (!pod.ParseFromString(message)) {
     return absl::InvalidArgumentError(Cat("is no v1.Pod in protobuf (", message.size(), " bytes)"));
   }
-  return json{{"metadata", Metadata(pod.metadata())},
+  const json object{{"metadata", Metadata(pod.metadata())},
               {"spec", Spec(pod.spec())},
               {"status",
                {{"phase", pod.status().phase()},
@@ -115,6 +115,9 @@ absl::StatusOr<json> PodJsonFromMessage(const std::string& message) {
                 {"initContainerStatuses", Statuses(pod.status().initcontainerstatuses())},
                 {"containerStatuses", Statuses(pod.status().containerstatuses())},
                 {"ephemeralContainerStatuses", Statuses(pod.status().ephemeralcontainerstatuses())}}}};
+  // Its strings are any bytes, since these are proto2's; whoever reads the pod as JSON is shown U+FFFD for what is no
+  // UTF-8, and so are we.
+  return json::parse(object.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
 }  // namespace podfence

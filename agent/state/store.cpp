@@ -37,7 +37,8 @@ uint32_t Checksum(std::string_view body) {
 
 // "podfence-state 1 <crc32> <bytes>\n", then the JSON: the header guards every byte of it.
 std::string Encode(const NodeState& state) {
-  const std::string body = StateToJson(state).dump();
+  // Whatever a pod's texts hold, a decision can be kept.
+  const std::string body = StateToJson(state).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return Cat(kMagic, " ", kVersion, " ", absl::Hex(Checksum(body), absl::kZeroPad8), " ", body.size(), "\n", body);
 }
 
@@ -139,7 +140,7 @@ absl::StatusOr<StateStore> StateStore::Open(std::string directory) {
     const absl::StatusOr<std::string> holder = ReadFile(directory_fd, "lock", lock_path);
     return absl::FailedPreconditionError(
         Cat("another agent", holder.ok() && !holder->empty() ? Cat(" (process ", *holder, ")") : std::string(),
-            " holds ", lock_path, ": one agent a node; stop it, or give this one another --state-dir"));
+            " holds ", lock_path, ": one agent a node; stop it first"));
   }
   if (absl::Status status = store.NameHolder(); !status.ok()) return status;
   return store;

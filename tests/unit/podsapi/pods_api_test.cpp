@@ -71,6 +71,17 @@ TEST(PodJsonFromMessage, TellsOfAResize) {
   EXPECT_TRUE(ParsePodObject(*PodJsonFromMessage(pod.SerializeAsString()))->resizing);
 }
 
+TEST(PodJsonFromMessage, IsUtf8WhateverThePodsStringsAre) {
+  core_v1::Pod pod;
+  ASSERT_TRUE(pod.ParseFromString(Message("a")));
+  pod.mutable_spec()->mutable_containers(0)->set_image("i\xff");
+  (*pod.mutable_metadata()->mutable_annotations())["note"] = "\xc3\x28";
+  const absl::StatusOr<nlohmann::json> json = PodJsonFromMessage(pod.SerializeAsString());
+  ASSERT_TRUE(json.ok()) << json.status();
+  EXPECT_EQ(json->at("spec").at("containers").at(0).at("image"), "i\uFFFD") << "as the API server's JSON has it";
+  EXPECT_EQ(json->at("metadata").at("annotations").at("note"), "\uFFFD(");
+}
+
 TEST(PodJsonFromMessage, RefusesWhatIsNoPod) {
   EXPECT_FALSE(PodJsonFromMessage("\x0a\xff garbage").ok());
   // An empty message is a pod without a name, which the reader of pods refuses.

@@ -144,6 +144,16 @@ TEST_F(StoreTest, ACommitThatCannotBeWrittenIsAnErrorAndTheFormerOneStands) {
   EXPECT_EQ(StateToJson(store.Load()->state), StateToJson(state));
 }
 
+TEST_F(StoreTest, AnyTextOfAPodCanBeKept) {
+  NodeState state = Decided(MakeAllocator(TwoNodes(), "pod"));
+  auto pod = std::make_shared<Pod>(*state.pods.begin()->second.pod);
+  pod->containers[0].image = "i\xff";
+  state.pods.begin()->second.pod = pod;
+  StateStore store = Open();
+  ASSERT_TRUE(store.Commit(state).ok());
+  EXPECT_EQ(store.Load()->state.pods.size(), 2u);
+}
+
 TEST_F(StoreTest, EveryDamageIsSetAsideAndNamed) {
   StateStore store = Open();
   ASSERT_TRUE(store.Commit(Decided(MakeAllocator(TwoNodes(), "pod"))).ok());
