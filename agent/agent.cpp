@@ -102,14 +102,16 @@ absl::Status Agent::OpenLedger(Allocator allocator) {
     // runtime.
     if (absl::Status status = StartVerifier(); !status.ok()) return status;
     absl::StatusOr<Handover> former = AskForHandover(config_.state_directory, kHandoverPatience);
-    if (absl::IsNotFound(former.status())) return store.status();
     if (former.ok()) {
       spdlog::info("the former agent has handed over the node{}", former->nri ? " and the runtime's connection" : "");
       const int lock = former->lock.Release();
       former_ = *std::move(former);
       store = StateStore::Open(config_.state_directory, lock);
     } else {
-      spdlog::warn("the former agent did not hand over the node: {}", former.status().ToString());
+      // Where nobody listens it may have ended since.
+      if (!absl::IsNotFound(former.status())) {
+        spdlog::warn("the former agent did not hand over the node: {}", former.status().ToString());
+      }
       store = StateStore::Open(config_.state_directory);
     }
   }
@@ -251,6 +253,7 @@ absl::StatusOr<AdmitResult> Agent::Decide(const std::shared_ptr<const Pod>& pod)
   if (!result->admitted()) {
     const Rejection& rejection = std::get<Rejection>(result->outcome);
     Refuse(*pod, rejection.reason, rejection.message);
+    refused_.at(pod->uid).reference_message = rejection.reference_message;
     return result;
   }
   refused_.erase(pod->uid);
@@ -267,7 +270,8 @@ absl::StatusOr<AdmitResult> Agent::Admit(const std::shared_ptr<const Pod>& pod) 
 
 void Agent::Refuse(const Pod& pod, std::string reason, std::string message) {
   spdlog::warn("pod {}: refused: {}: {}", pod.FullName(), reason, message);
-  refused_[pod.uid] = {.pod = pod.FullName(), .source = "", .reason = std::move(reason), .message = std::move(message)};
+  refused_[pod.uid].view = {
+      .pod = pod.FullName(), .source = "", .reason = std::move(reason), .message = std::move(message)};
 }
 
 bool Agent::Release(const std::string& uid, bool ended) {
@@ -330,6 +334,7 @@ void Agent::OnTimer() {
     for (const std::string& misfit : misfits_)
       NoteFinding({.kind = "misfit", .pod = "", .container = "", .message = misfit});
   }
+  for (FindingView& finding : mode_->Standing()) NoteFinding(std::move(finding));
   findings_.Expire(now);
   if (!complaints_.empty()) mode_->Retry();  // something failed: a commit, a removal
   sd_event_source_set_time_accuracy(timer_, Micros(TimerAccuracy(config_.drift_sweep_interval)));
@@ -345,7 +350,7 @@ std::shared_ptr<const Snapshot> Agent::TakeSnapshot() {
                                                              .per_pod_metrics = config_.per_pod_metrics,
                                                              .started = started_}));
   witness_->DrainFindings(ledger_->state());
-  for (const auto& [uid, rejection] : refused_) snapshot->rejected.push_back(rejection);
+  for (const auto& [uid, refused] : refused_) snapshot->rejected.push_back(refused.view);
   mode_->Complete(*snapshot);
   snapshot->findings = findings_.List();
   snapshot->finding_totals = findings_.totals();

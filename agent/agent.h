@@ -31,6 +31,13 @@
 
 namespace podfence {
 
+// A pod that was refused, and is not tried again before something is released.
+struct RefusedPod {
+  RejectedView view;
+  std::string reference_message;  // the kubelet's own words for it
+  bool told = false;              // in mode manage: the API server has been told
+};
+
 // What every mode has: decides, fences, verifies and exports.
 class Agent {
  public:
@@ -64,12 +71,12 @@ class Agent {
   // A pod is refused for a reason that is not the allocator's.
   void Refuse(const Pod& pod, std::string reason, std::string message);
   // By UID. What was refused for want of room may fit whenever something is released: Release empties it.
-  std::map<std::string, RejectedView>& refused() { return refused_; }
+  std::map<std::string, RefusedPod>& refused() { return refused_; }
   // The pod holds nothing any more, and its cgroups are gone. ended: it came to its own end. False: it could not be
   // done now, and its CPUs stay its own while anything of it may live.
   bool Release(const std::string& uid, bool ended);
-  // For a successor (handover.h): the server ends and can be started again; the loop ends, and nothing is released.
-  void StopServing() { server_.reset(); }
+  // For a successor (handover.h): its port is free, and can be taken again; the loop ends, and nothing is released.
+  void StopServing() { server_->StopListening(); }
   absl::Status StartServer();
   void Leave();
   // Another has decided this: it is looked at as soon as the loop is free. Of modes that follow.
@@ -114,7 +121,7 @@ class Agent {
 
   bool ready_ = false;
   bool left_ = false;
-  std::map<std::string, RejectedView> refused_;
+  std::map<std::string, RefusedPod> refused_;
   std::vector<std::string> misfits_;  // of the checkpoint, as long as their pods stand
   sd_event_source* timer_ = nullptr;
   RepairPace pace_;

@@ -83,7 +83,7 @@ void Run(const Flags& flags, Invocation& invocation) {
 }  // namespace
 
 void AddAgentCommand(CLI::App& app, Invocation& invocation) {
-  CLI::App* agent = app.add_subcommand("agent", "Decide, fence, run, verify and export the pods of a directory");
+  CLI::App* agent = app.add_subcommand("agent", "Decide, fence, verify and export the pods of this node");
   auto flags = std::make_shared<Flags>();
   AddNodeFlags(*agent, flags->node);
   agent->add_option("--mode", flags->mode, "local | manage | audit")
@@ -106,11 +106,14 @@ void AddAgentCommand(CLI::App& app, Invocation& invocation) {
       "Report what others change in a fence, and let it be (repairDrift: false)");
   agent->add_option("--log-level", flags->log_level, "trace | debug | info | warning | error")->type_name("L");
   agent->footer(
-      "Containers are processes of each container's `command`, in cgroups of their own: no images, no namespaces.\n"
-      "They go on when the agent ends, and the next agent adopts them with the CPUs they have.\n\n"
+      "Mode local runs the pods of a directory: containers are processes of each container's `command`, in cgroups of\n"
+      "their own, without images and namespaces. In mode manage the kubelet and the runtime run them, in mode audit the\n"
+      "kubelet decides too and nothing is written. Containers go on when the agent ends, and the next agent adopts them\n"
+      "with the CPUs they have.\n\n"
       "Examples:\n"
       "  podfence agent --config /etc/podfence/podfence.yaml\n"
-      "  podfence agent --manifests ./pods --topology-manager-scope pod --state-dir /run/podfence\n");
+      "  podfence agent --manifests ./pods --topology-manager-scope pod --state-dir /run/podfence\n"
+      "  podfence agent --mode audit --config /etc/podfence/podfence.yaml\n");
   agent->callback([flags, &invocation] { Run(*flags, invocation); });
 }
 

@@ -182,7 +182,7 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::Synchronize(const st
     const auto pod = std::ranges::find(pods, container.pod_id, &NriPod::id);
     if (pod == pods.end() || book_.Find(pod->uid) == nullptr) continue;
     agent_.Complain("container " + container.name + " of pod " + NameOf(*pod),
-                    book_.PutContainer(*pod, container, "", IsGuest(pod->uid, container.name)), pod->uid);
+                    book_.PutContainer(*pod, container, ""), pod->uid);
   }
   ExpectLiving();
   synchronized_ = true;
@@ -234,18 +234,20 @@ absl::Status ManageMode::AdmitSandbox(const NriPod& pod) {
     // Pods of the other classes hold nothing of their own: they are fenced with their class.
     return guaranteed ? NotKnown(pod) : absl::OkStatus();
   }
-  const auto refused = agent_.refused().find(pod.uid);
-  if (refused != agent_.refused().end()) {
-    return absl::FailedPreconditionError(Cat(refused->second.reason, ": ", refused->second.message));
+  if (record->is_terminal() && !record->is_static()) {
+    return absl::FailedPreconditionError(Cat("pod ", NameOf(pod), " has ended: nothing of it is started again"));
   }
-  const absl::StatusOr<AdmitResult> result = agent_.Admit(record->pod);
-  if (!result.ok()) return result.status();
-  if (result->admitted()) return absl::OkStatus();
-  const Rejection& rejection = std::get<Rejection>(result->outcome);
-  if (reporter_ != nullptr) {
-    reporter_->Reject(*record, rejection.reason, rejection.reference_message, rejection.message);
+  if (!agent_.refused().contains(pod.uid)) {
+    const absl::StatusOr<AdmitResult> result = agent_.Admit(record->pod);
+    if (!result.ok()) return result.status();
+    if (result->admitted()) return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(Cat(rejection.reason, ": ", rejection.message));
+  // One that ran before podfence may have been refused long ago, and run on: only now it does not start.
+  RefusedPod& refused = agent_.refused().at(pod.uid);
+  if (reporter_ != nullptr && !std::exchange(refused.told, true)) {
+    reporter_->Reject(*record, refused.view.reason, refused.reference_message, refused.view.message);
+  }
+  return absl::FailedPreconditionError(Cat(refused.view.reason, ": ", refused.view.message));
 }
 
 absl::Status ManageMode::NotKnown(const NriPod& pod) {
@@ -294,15 +296,14 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
   };
   if (undecided()) Converge();
   if (undecided()) return NotKnown(pod);
-  const bool guest = IsGuest(pod.uid, container.name);
   // Where its last run was does not bind this one.
   if (const RuntimeBook::Container* last = book_.Find(pod.uid, container.name); last != nullptr) {
-    book_.Stopped(pod, last->nri);
-    agent_.fencer().SetPlaces(book_.GetPlaces());
+    Stopped(pod, last->nri);
+    agent_.fencer().SetPlaces(PlacesNow());
   }
   NriCreateReply reply;
   std::string cgroups_path;
-  if (IsDecided(pod.uid) && !guest) {
+  if (IsDecided(pod.uid) && !IsGuest(pod.uid, container.name)) {
     const absl::StatusOr<Fence> fence = agent_.fencer().DecidedFence(agent_.state(), pod.uid, container.name);
     if (!fence.ok()) return fence.status();
     reply.adjustment.resources = ResourcesOf(*fence);
@@ -311,7 +312,7 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
     reply.adjustment.annotations[kDecisionAnnotation] =
         AllocationToJson(agent_.state().pods.find(pod.uid)->second).dump();
   }
-  if (absl::Status status = book_.PutContainer(pod, container, cgroups_path, guest); !status.ok()) return status;
+  if (absl::Status status = book_.PutContainer(pod, container, cgroups_path); !status.ok()) return status;
   TellPlaces();
   return reply;
 }
@@ -375,9 +376,13 @@ absl::Status ManageMode::Enforce() {
   return agent_.fencer().Enforce(agent_.state());
 }
 
+Places ManageMode::PlacesNow() const {
+  return book_.GetPlaces([this](const std::string& uid, const std::string& name) { return IsGuest(uid, name); });
+}
+
 // The fencer, and whoever checks this node without asking us.
 void ManageMode::TellPlaces() {
-  Places places = book_.GetPlaces();
+  Places places = PlacesNow();
   if (!places_kept_ || places != *places_kept_) {
     const absl::Status kept = KeepPlaces(agent_.config().state_directory, places);
     agent_.Complain("keep where the pods are, for `podfence verify`", kept);

@@ -35,6 +35,7 @@ class ManageMode final : public Mode {
   absl::Status Start() override;
   const Runtime& runtime() const override { return book_; }
   void Retry() override { Converge(); }
+  std::vector<FindingView> Standing() const override;
   void Complete(Snapshot& snapshot) const override;
 
  private:
@@ -70,6 +71,7 @@ class ManageMode final : public Mode {
   // The fences of all that runs, written and read back.
   absl::Status Enforce();
   void TellPlaces();
+  Places PlacesNow() const;
   bool IsGuest(const std::string& uid, const std::string& container) const;
   // Whether the pod has decisions that its containers are held to.
   bool IsDecided(const std::string& uid) const;

@@ -32,6 +32,7 @@ bool ManageMode::Settle() {
 void ManageMode::ReleaseGone() {
   std::vector<std::pair<std::string, bool>> gone;  // UID, ended by itself
   std::set<std::string, std::less<>> wanted;
+  std::set<std::string, std::less<>> waiting;  // of these, those that have not ended
   for (const auto& [uid, allocation] : agent_.state().pods) {
     const PodRecordPtr record = source_->cache().Find(uid);
     const RuntimeBook::Pod* pod = book_.Find(uid);
@@ -42,9 +43,12 @@ void ManageMode::ReleaseGone() {
     const std::string name = agent_.state().pods.find(uid)->second.pod->FullName();
     if (agent_.Release(uid, ended)) spdlog::info("pod {} ({}): gone; its CPUs are free", name, uid);
   }
-  for (const PodRecordPtr& record : source_->cache().ByAge()) wanted.insert(record->uid);
+  for (const PodRecordPtr& record : source_->cache().ByAge()) {
+    wanted.insert(record->uid);
+    if (!record->is_terminal() || record->is_static()) waiting.insert(record->uid);
+  }
   agent_.Complain("commit", agent_.ledger().ForgetEnded(wanted));
-  std::erase_if(agent_.refused(), [&](const auto& entry) { return !wanted.contains(entry.first); });
+  std::erase_if(agent_.refused(), [&](const auto& entry) { return !waiting.contains(entry.first); });
   agent_.ForgetComplaints([&](const std::string& uid) { return !wanted.contains(uid); });
 }
 
@@ -87,20 +91,30 @@ bool ManageMode::RestoreCarried() {
 bool ManageMode::AdoptRunning() {
   bool adopted = false;
   for (const PodRecordPtr& record : Undecided()) {
-    if (!agent_.refused().contains(record->uid)) {
-      const absl::StatusOr<AdmitResult> result = agent_.Decide(record->pod);
-      if (!result.ok()) break;  // nothing can be committed
-      adopted |= result->admitted();
-    }
+    if (agent_.refused().contains(record->uid)) continue;
+    const absl::StatusOr<AdmitResult> result = agent_.Decide(record->pod);
+    if (!result.ok()) break;  // nothing can be committed
+    adopted |= result->admitted();
+  }
+  for (FindingView& finding : Standing()) agent_.NoteFinding(std::move(finding));
+  return adopted;
+}
+
+std::vector<FindingView> ManageMode::Standing() const {
+  std::vector<FindingView> findings;
+  if (!synchronized_) return findings;
+  for (const PodRecordPtr& record : Undecided()) {
     const auto refused = agent_.refused().find(record->uid);
     if (refused == agent_.refused().end()) continue;
-    agent_.NoteFinding({.kind = "misfit",
-                        .pod = record->FullName(),
-                        .container = "",
-                        .message = Cat("pod ", record->FullName(), " runs since before podfence and does not fit (",
-                                       refused->second.reason, "): it stays on the node shared pool")});
+    findings.push_back(
+        {.kind = "misfit",
+         .pod = record->FullName(),
+         .container = "",
+         .message = Cat("pod ", record->FullName(), " runs since before podfence and does not fit (",
+                        refused->second.view.reason,
+                        "): it stays on the node shared pool. Delete it, or make room and create it anew")});
   }
-  return adopted;
+  return findings;
 }
 
 }  // namespace podfence

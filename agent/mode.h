@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "agent/runtime/runtime.h"
@@ -24,6 +25,8 @@ class Mode {
   virtual const Runtime& runtime() const = 0;
   // At each sweep: what failed before may be tried again.
   virtual void Retry() = 0;
+  // At each sweep: those of its own findings that still hold.
+  virtual std::vector<FindingView> Standing() const { return {}; }
   // Adds what only the mode knows.
   virtual void Complete(Snapshot& snapshot) const = 0;
 };

@@ -64,7 +64,7 @@ void RuntimeBook::Forget(const std::string& uid) {
 }
 
 absl::Status RuntimeBook::PutContainer(const NriPod& pod, const NriContainer& container,
-                                       const std::string& cgroups_path, bool guest) {
+                                       const std::string& cgroups_path) {
   const auto found = pods_.find(pod.uid);
   if (found == pods_.end()) {
     return absl::NotFoundError(
@@ -75,8 +75,7 @@ absl::Status RuntimeBook::PutContainer(const NriPod& pod, const NriContainer& co
   if (!path.ok()) return path.status();
   Container& known = found->second.containers[container.name];
   const int starts = known.starts;
-  known = {
-      .nri = container, .path = *std::move(path), .phase = ContainerPhase::kWaiting, .starts = starts, .guest = guest};
+  known = {.nri = container, .path = *std::move(path), .phase = ContainerPhase::kWaiting, .starts = starts};
   if (container.state == NriContainerState::kRunning || container.state == NriContainerState::kPaused) {
     known.phase = ContainerPhase::kRunning;
     ++known.starts;
@@ -128,7 +127,8 @@ const RuntimeBook::Container* RuntimeBook::Find(std::string_view uid, std::strin
   return found == pod->containers.end() ? nullptr : &found->second;
 }
 
-Places RuntimeBook::GetPlaces() const {
+Places RuntimeBook::GetPlaces(
+    const std::function<bool(const std::string& uid, const std::string& container)>& is_guest) const {
   Places places;
   for (const auto& [uid, pod] : pods_) {
     places.top = pod.cgroup.top;
@@ -139,7 +139,7 @@ Places RuntimeBook::GetPlaces() const {
     place.pause = pod.pause_path;
     for (const auto& [name, container] : pod.containers) {
       if (!IsLive(container.phase)) continue;
-      (container.guest ? place.guests : place.containers)[name] = container.path;
+      (is_guest(uid, name) ? place.guests : place.containers)[name] = container.path;
     }
   }
   return places;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -23,7 +24,6 @@ class RuntimeBook : public Runtime {
     std::string path;  // of its cgroup, below the one of all pods
     ContainerPhase phase = ContainerPhase::kWaiting;
     int starts = 0;
-    bool guest = false;  // an ephemeral container: no part of the pod's spec
   };
   struct Pod {
     NriPod nri;  // the present sandbox
@@ -49,8 +49,7 @@ class RuntimeBook : public Runtime {
 
   // A container is made, or was found; cgroups_path: where its cgroup is, if not where the container says. Its pod is
   // known. InvalidArgument where its cgroup cannot be told.
-  absl::Status PutContainer(const NriPod& pod, const NriContainer& container, const std::string& cgroups_path,
-                            bool guest);
+  absl::Status PutContainer(const NriPod& pod, const NriContainer& container, const std::string& cgroups_path);
   void Started(const NriPod& pod, const NriContainer& container);
   // Whether it was the present one.
   bool Stopped(const NriPod& pod, const NriContainer& container);
@@ -59,8 +58,9 @@ class RuntimeBook : public Runtime {
   const std::map<std::string, Pod, std::less<>>& pods() const { return pods_; }
   const Pod* Find(std::string_view uid) const;
   const Container* Find(std::string_view uid, std::string_view container) const;
-  // Where the pods' cgroups are.
-  Places GetPlaces() const;
+  // Where the pods' cgroups are. is_guest: no part of the pod's spec (an ephemeral container); what was decided later
+  // than the container was made can say so too.
+  Places GetPlaces(const std::function<bool(const std::string& uid, const std::string& container)>& is_guest) const;
 
   std::vector<ContainerRun> Containers() const override;
 

@@ -18,8 +18,7 @@ Json ToJson(const RuntimeBook::Container& container) {
           {"started_at", nri.started_at},
           {"path", container.path},
           {"phase", static_cast<int>(container.phase)},
-          {"starts", container.starts},
-          {"guest", container.guest}};
+          {"starts", container.starts}};
 }
 
 RuntimeBook::Container ContainerFromJson(const std::string& name, const Json& json) {
@@ -30,8 +29,7 @@ RuntimeBook::Container ContainerFromJson(const std::string& name, const Json& js
   RuntimeBook::Container container{.nri = {},
                                    .path = json.at("path").get<std::string>(),
                                    .phase = static_cast<ContainerPhase>(phase),
-                                   .starts = json.at("starts").get<int>(),
-                                   .guest = json.at("guest").get<bool>()};
+                                   .starts = json.at("starts").get<int>()};
   container.nri.name = name;
   json.at("id").get_to(container.nri.id);
   json.at("sandbox").get_to(container.nri.pod_id);

@@ -31,7 +31,9 @@ void Judge(const TreeNode& node, const Plan& plan, const WholeSets& whole, const
   const auto add = [&](std::optional<Finding> finding) {
     if (finding) findings.push_back(*std::move(finding));
   };
-  add(FindUnknown(node, wanted));
+  // A pod that no decision names yet, or that does not fit, is shared like others: where it is so, nothing is amiss.
+  const bool shared_as_others = Simplified(node.now.cpus, whole) == Simplified(wanted.cpus, whole);
+  if (!plan.runtime_cgroups || !shared_as_others) add(FindUnknown(node, wanted));
   if (node.fence != nullptr) {
     for (const Difference& difference : Compare(wanted, node.now, whole)) add(Differs(node, difference));
   }

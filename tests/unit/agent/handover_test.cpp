@@ -99,7 +99,7 @@ NriContainer Training() {
 
 TEST_F(HandoverTest, PassesTheConnectionAndWhatTheRuntimeTold) {
   ASSERT_TRUE(book_.PutSandbox(Sandbox()).ok());
-  ASSERT_TRUE(book_.PutContainer(Sandbox(), Training(), "/kubepods/podu1/u1-shared/c1", false).ok());
+  ASSERT_TRUE(book_.PutContainer(Sandbox(), Training(), "/kubepods/podu1/u1-shared/c1").ok());
   int pair[2] = {-1, -1};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
   ours_ = UniqueFd(pair[0]);
@@ -130,7 +130,7 @@ TEST_F(HandoverTest, PassesTheConnectionAndWhatTheRuntimeTold) {
   EXPECT_EQ(training->phase, ContainerPhase::kRunning);
   EXPECT_EQ(training->starts, 1);
   EXPECT_TRUE(handover->book.Find("u1")->guaranteed());
-  EXPECT_EQ(handover->book.GetPlaces().pods.at("u1").pause, "podu1/s1");
+  EXPECT_EQ(handover->book.Find("u1")->pause_path, "podu1/s1");
 }
 
 TEST_F(HandoverTest, TheReasonOfARefusalIsTold) {

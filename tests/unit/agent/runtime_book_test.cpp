@@ -30,10 +30,12 @@ NriContainer Made(const NriPod& pod, const std::string& name, const std::string&
   return container;
 }
 
+bool NoGuests(const std::string& /*uid*/, const std::string& /*container*/) { return false; }
+
 class RuntimeBookTest : public testing::Test {
  protected:
-  void Put(const NriContainer& container, const std::string& path = "", bool guest = false) {
-    EXPECT_EQ(book_.PutContainer(pod_, container, path, guest), absl::OkStatus());
+  void Put(const NriContainer& container, const std::string& path = "") {
+    EXPECT_EQ(book_.PutContainer(pod_, container, path), absl::OkStatus());
   }
   RuntimeBook book_;
   NriPod pod_ = Sandbox("a", "s1", "/kubepods/poda");
@@ -44,8 +46,9 @@ TEST_F(RuntimeBookTest, TellsWhereEverythingIs) {
   ASSERT_EQ(book_.PutSandbox(Sandbox("b", "s2", "/kubepods/burstable/podb")), absl::OkStatus());
   Put(Made(pod_, "app", "c1"));
   Put(Made(pod_, "side", "c2"), "/kubepods/poda/containers.quota-shared/c2");
-  Put(Made(pod_, "debugger", "e1"), "", /*guest=*/true);
-  const Places places = book_.GetPlaces();
+  Put(Made(pod_, "debugger", "e1"));
+  const Places places = book_.GetPlaces(
+      [](const std::string& uid, const std::string& name) { return uid == "a" && name == "debugger"; });
   EXPECT_EQ(places.top, "kubepods");
   EXPECT_THAT(places.classes, ElementsAre("burstable", "besteffort"));
   ASSERT_THAT(places.pods, ElementsAre(Pair("a", testing::_))) << "burstable pods are fenced with their class";
@@ -72,7 +75,7 @@ TEST_F(RuntimeBookTest, LateEventsOfAnEarlierIncarnationChangeNothing) {
   EXPECT_EQ(runs[0].restarts, 1);
   EXPECT_EQ(book_.Find("a", "app")->nri.id, "c2");
   EXPECT_TRUE(book_.Stopped(pod_, second));
-  EXPECT_THAT(book_.GetPlaces().pods.at("a").containers, IsEmpty()) << "nothing of it runs";
+  EXPECT_THAT(book_.GetPlaces(NoGuests).pods.at("a").containers, IsEmpty()) << "nothing of it runs";
 }
 
 TEST_F(RuntimeBookTest, APodLivesUntilItsSandboxAndContainersAreGone) {
@@ -104,9 +107,9 @@ TEST_F(RuntimeBookTest, AStoppedSandboxLivesNoMore) {
 TEST_F(RuntimeBookTest, RefusesWhatItCannotPlace) {
   EXPECT_TRUE(absl::IsInvalidArgument(book_.PutSandbox(Sandbox("x", "s", "/machine/podx"))));
   EXPECT_EQ(book_.Find("x"), nullptr);
-  EXPECT_TRUE(absl::IsNotFound(book_.PutContainer(pod_, Made(pod_, "app", "c1"), "", false)));
+  EXPECT_TRUE(absl::IsNotFound(book_.PutContainer(pod_, Made(pod_, "app", "c1"), "")));
   ASSERT_EQ(book_.PutSandbox(pod_), absl::OkStatus());
-  EXPECT_TRUE(absl::IsInvalidArgument(book_.PutContainer(pod_, Made(pod_, "app", "c1"), "/kubepods/podb/c1", false)))
+  EXPECT_TRUE(absl::IsInvalidArgument(book_.PutContainer(pod_, Made(pod_, "app", "c1"), "/kubepods/podb/c1")))
       << "another pod's";
 }
 
