@@ -454,11 +454,11 @@ void KernelVerifier::ForgetWriter(uint64_t cgroup_id, std::string_view file) {
 }
 
 // Of the programs that find: a run that the kernel skipped, since the same program was in progress on its CPU, may have
-// had something to tell. The scheduler's counts its own, and interrupts are measured only.
+// had something to tell. Interrupts are measured only.
 uint64_t KernelVerifier::MissedRuns() const {
   uint64_t missed = 0;
   for (const Tried& tried : tried_) {
-    if (!tried.statistics || tried.probe.name == "sched_switch" || tried.probe.name == "interrupts") continue;
+    if (!tried.statistics || tried.probe.name == "interrupts") continue;
     Probe filled = tried.probe;
     tried.statistics(filled);
     missed += filled.missed_runs;
