@@ -253,7 +253,7 @@ TEST_F(ApiWatchTest, ForbiddenNamesTheRule) {
   ASSERT_TRUE(loop_.RunUntil([&] { return source_->status().failures > 0; }));
   const std::string error(source_->status().last_error.message());
   EXPECT_THAT(error, HasSubstr("cannot list"));
-  EXPECT_THAT(error, HasSubstr("a ClusterRole needs get, list and watch on pods"));
+  EXPECT_THAT(error, HasSubstr("a ClusterRole needs list and watch on pods"));
   EXPECT_THAT(error, HasSubstr(api_.url()));
   AnswerList({}, "3");
   ASSERT_TRUE(loop_.RunUntil([&] { return source_->synced(); }));
