@@ -2,15 +2,19 @@
 
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/socket.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <iostream>
 #include <string>
 #include <string_view>
 
 #include "absl/time/clock.h"
+#include "agent/cgroup/unique_fd.h"
 #include "agent/commands/api_client.h"
 #include "agent/core/text.h"
+#include "agent/core/unix_address.h"
 #include "tests/e2e/node_fixture.h"
 
 namespace podfence {
@@ -85,6 +89,27 @@ TEST_F(LifeTest, AnUpgradeWhileAPodStopsHoldsUpNobody) {
   EXPECT_EQ(now.state.pods.size(), 4u) << "the stopping pod keeps its CPUs";
   EXPECT_EQ(now.verification.state, "clean") << Log("podfence-next");
   EXPECT_TRUE(Connected());
+}
+
+// Who asks and is gone before it has the answer: everything comes back, and the agent goes on as if nobody had asked.
+TEST_F(LifeTest, ASuccessorThatDiesWhileItAsksChangesNothing) {
+  StartManaged();
+  AddPod("steady", Exclusive("steady", 2));
+  ASSERT_TRUE(AwaitRunning("steady"));
+  const absl::StatusOr<sockaddr_un> address = UnixAddress(StateDirectory() + "/handover.sock");
+  ASSERT_TRUE(address.ok()) << address.status();
+  const auto asked_in_vain = [&] {
+    const UniqueFd asker(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(connect(asker.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address), 0) << errno;
+    return Occurrences("podfence", "was gone when it was to get it") > 0;
+  };
+  // While a call of the runtime's is in progress the answer is "not now".
+  ASSERT_TRUE(Await(asked_in_vain, absl::Seconds(30))) << Log("podfence");
+  EXPECT_TRUE(Await(Connected, absl::Seconds(10))) << "it answers, and the runtime asks it\n" << Log("podfence");
+  AddPod("other", Exclusive("other", 2));
+  ASSERT_TRUE(AwaitRunning("other")) << Log("podfence");
+  EXPECT_EQ(AgentNow().state.pods.size(), 2u);
+  EXPECT_EQ(Occurrences("containerd", "connected and synchronized"), 1u) << "nothing was registered anew";
 }
 
 TEST_F(LifeTest, RestartsOfTheNodesProgramsChangeNoDecision) {

@@ -173,7 +173,9 @@ void NodeTest::StartManaged(const std::string& more) {
   ASSERT_FALSE(HasFatalFailure());
 }
 
-void NodeTest::LoseCheckpoint() { ASSERT_TRUE(fs::remove(CheckpointPath(Cat(kWork, "/state")))); }
+std::string NodeTest::StateDirectory() { return Cat(kWork, "/state"); }
+
+void NodeTest::LoseCheckpoint() { ASSERT_TRUE(fs::remove(CheckpointPath(StateDirectory()))); }
 
 void NodeTest::StartNextAgent(const std::string& more) {
   WriteAll(Cat(kWork, "/podfence-next.yaml"), Cat(ReadAll(Cat(kWork, "/podfence.yaml")), more));

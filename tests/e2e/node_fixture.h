@@ -48,6 +48,7 @@ class NodeTest : public ::testing::Test {
   static void StartManaged(const std::string& more = "");
   // A second agent beside the first, as "podfence-next".
   static void StartNextAgent(const std::string& more = "");
+  static std::string StateDirectory();  // the agent's
   // The checkpoint of an agent that does not run.
   static void LoseCheckpoint();
   // Ends a program that a Start… made, by its name, and waits for it.
