@@ -9,6 +9,7 @@
 #include <string>
 
 #include "agent/agent.h"
+#include "agent/cgroup/descriptor_limit.h"
 #include "agent/commands/policy_flags.h"
 #include "agent/config/config.h"
 #include "agent/core/text.h"
@@ -69,6 +70,7 @@ void Run(const Flags& flags, Invocation& invocation) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("podfence"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
   spdlog::set_level(spdlog::level::from_str(config->log_level));
+  RaiseDescriptorLimit();
   absl::StatusOr<std::unique_ptr<Agent>> agent = Agent::Create(*std::move(config));
   absl::Status status = agent.ok() ? (*agent)->Run() : agent.status();
   if (status.ok() && (*agent)->left()) {

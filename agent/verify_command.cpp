@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "agent/cgroup/descriptor_limit.h"
 #include "agent/commands/policy_flags.h"
 #include "agent/commands/table.h"
 #include "agent/core/text.h"
@@ -38,6 +39,7 @@ int RunVerify(const VerifyFlags& flags, Invocation& invocation) {
   const absl::StatusOr<Allocator> allocator = AllocatorFor(*config);
   if (!allocator.ok()) return fail(ToStd(allocator.status().message()));
   spdlog::set_level(spdlog::level::off);  // whatever there is to say is in the answer
+  RaiseDescriptorLimit();
   const Verification verification = VerifyNode(*config, *allocator, window, KeepNothing);
   if (flags.output == "json") {
     // Names of cgroups and tasks are whatever someone made them.

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <optional>
 
+#include "agent/cgroup/descriptor_limit.h"
 #include "agent/core/text.h"
 
 namespace podfence {
@@ -45,6 +46,7 @@ struct ChildPlan {
   int null_fd;
   int output_fd;
   int error_fd;
+  rlimit descriptors;
 };
 
 [[noreturn]] void Fail(const ChildPlan& plan, Stage stage) {
@@ -77,6 +79,7 @@ struct ChildPlan {
   std::array<unsigned char, 1024> every_cpu;
   every_cpu.fill(0xff);
   sched_setaffinity(0, every_cpu.size(), reinterpret_cast<const cpu_set_t*>(every_cpu.data()));
+  setrlimit(RLIMIT_NOFILE, &plan.descriptors);
   umask(022);
   if (chdir(plan.working_dir) != 0) Fail(plan, Stage::kDirectory);
   sigset_t none;
@@ -166,7 +169,7 @@ absl::StatusOr<Launched> Launch(const Command& command, const Cgroup& cgroup, in
   const std::vector<char*> env = Pointers(command.env);
   const ChildPlan plan{
       command.executable.c_str(), argv.data(), env.data(), command.working_dir.c_str(), null.get(), output,
-      error_write.get()};
+      error_write.get(), DescriptorLimitBefore()};
   int pidfd = -1;
   clone_args args{};
   args.flags = CLONE_INTO_CGROUP | CLONE_PIDFD;

@@ -7,7 +7,9 @@
 
 #include "absl/time/clock.h"
 #include "agent/cgroup/control.h"
+#include "agent/cgroup/descriptor_limit.h"
 #include "agent/cgroup/files.h"
+#include "agent/core/text.h"
 #include "agent/runtime/local.h"
 
 namespace podfence {
@@ -94,6 +96,15 @@ TEST_F(KernelRuntimeTest, TheProcessIsFencedWhateverTheAgentsOwnAffinity) {
   EXPECT_THAT(Log(), HasSubstr("0::/runtime-test/app\n"));
   EXPECT_THAT(Log(), HasSubstr("Cpus_allowed_list:\t2-3\n"));
   EXPECT_THAT(Log(), HasSubstr("Mems_allowed_list:\t0\n"));
+}
+
+TEST_F(KernelRuntimeTest, TheAgentsOwnLimitOfDescriptorsIsNotInherited) {
+  const rlimit before = DescriptorLimitBefore();
+  ASSERT_LT(before.rlim_cur, before.rlim_max);
+  RaiseDescriptorLimit();
+  EXPECT_EQ(runtime_->AddPod(MakePod("ulimit -n")), absl::OkStatus());
+  EXPECT_TRUE(RunUntil([&] { return phase_.has_value(); }));
+  EXPECT_THAT(Log(), HasSubstr(Cat(before.rlim_cur, "\n")));
 }
 
 TEST_F(KernelRuntimeTest, AForkBombOfSleepersEndsAtOnceAfterTheGracePeriod) {
