@@ -33,8 +33,7 @@ absl::StatusOr<Sight> Auditor::Look(const NodeState& state) {
   unseen.insert(unseen.end(), inspection->unseen.begin(), inspection->unseen.end());
   return Sight{.live = std::move(inspection->live),
                .findings = std::move(inspection->findings),
-               .unseen = std::move(unseen),
-               .looked = absl::Now()};
+               .unseen = std::move(unseen)};
 }
 
 std::vector<Unseen> Auditor::Unknown() const { return unknown_ ? unknown_() : std::vector<Unseen>(); }

@@ -90,7 +90,7 @@ absl::Status Witness::Take(const NodeState& state, absl::Time began, absl::Statu
     }
     FindingView view = ViewOf(finding, KernelContext{state, live_, cgroup_root_, paths_, absl::Now()});
     // Not since it was repaired.
-    if (finding.kind == FindingKind::kDrift) view.since = absl::ToDoubleSeconds(sight->looked - absl::UnixEpoch());
+    if (finding.seen != absl::InfinitePast()) view.since = absl::ToDoubleSeconds(finding.seen - absl::UnixEpoch());
     sink_(std::move(view));
   }
   return Expect();

@@ -30,7 +30,6 @@ struct Sight {
   std::vector<Finding> findings;    // what is not as decided
   std::vector<Unseen> unseen = {};  // what could not be read
   int writes = 0;                   // control files written
-  absl::Time looked;                // when the files had been read, and nothing been written yet
 };
 
 // Sees whether the kernel does what was decided: expects of it what stands in the cgroups, and hands what they and the

@@ -154,8 +154,10 @@ absl::StatusOr<std::string> Cgroup::Read(std::string_view file) const {
     const ssize_t count = read(fd->get(), buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return ErrnoError(errno, Cat("read ", path_, "/", file));
-    if (count == 0) break;
     text.append(buffer.data(), static_cast<size_t>(count));
+    // A seq_file gives all it has, unless the next record does not fit into its page: a sweep reads thousands of files,
+    // and need not ask each for its end.
+    if (static_cast<size_t>(count) < buffer.size() / 2) break;
   }
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   return text;

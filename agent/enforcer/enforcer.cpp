@@ -6,7 +6,6 @@
 #include <iterator>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "agent/cgroup/control.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/give_back.h"
@@ -240,7 +239,6 @@ absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const Plan& plan, bool sweep) 
     if (!read.ok()) return read.status();
     nodes = *std::move(read);
   }
-  report.looked = absl::Now();
   PassBelow(plan, *whole, std::move(nodes), sweep, report);
   absl::StatusOr<std::optional<Finding>> quota = FindQuotaAbove(root, plan);
   if (quota.ok() && *quota) report.findings.push_back(**std::move(quota));

@@ -13,7 +13,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "agent/cgroup/cgroup.h"
 #include "agent/core/machine.h"
 #include "agent/core/node_state.h"
@@ -42,7 +41,6 @@ struct LiveFence {
 
 // What one pass did and found.
 struct EnforceReport {
-  absl::Time looked;              // when the files had been read, and nothing been written yet
   std::vector<LiveFence> live;    // every cgroup of the plan that exists
   std::vector<Finding> findings;  // all of them, the plan's too
   int writes = 0;                 // control files written

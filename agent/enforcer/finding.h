@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "agent/core/writer.h"
 
 namespace podfence {
@@ -39,6 +40,8 @@ struct Finding {
   bool repaired = false;
   std::optional<Writer> by = std::nullopt;  // drift: who wrote the file; none: not known
   std::string message = {};                 // one sentence for a person, all of the above in it
+  // Drift: when the file was read that said so, before anything was done about it; InfinitePast: not known.
+  absl::Time seen = absl::InfinitePast();
   friend bool operator==(const Finding&, const Finding&) = default;
 };
 

@@ -61,6 +61,7 @@ void Pass::FindDrift(const LeftFences& left) {
       }
     }
     for (size_t j = first; j < report_.findings.size(); ++j) {
+      report_.findings[j].seen = node.read;
       report_.findings[j].repaired = options_.repair;  // taken back where that fails
       absl::StrAppend(&report_.findings[j].message, "; ", options_.repair ? "written again" : ToAbsl(kNotRepaired));
     }

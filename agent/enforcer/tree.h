@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "agent/cgroup/cgroup.h"
 #include "agent/cgroup/control.h"
 #include "agent/enforcer/finding.h"
@@ -29,6 +30,7 @@ struct TreeNode {
   const Fence* fence = nullptr;  // of the plan; null: no decision names it
   Fence now;
   CpuSet effective;
+  absl::Time read;  // when the above had been
 };
 
 // The cgroup at a path relative to our own; NotFound where there is none.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "agent/commands/api_client.h"
@@ -115,12 +116,29 @@ TEST_F(ManageTest, PodsThatRunAlreadyAreTakenUp) {
   StartKubelet();
   AddPod("first", Exclusive("first", 2));
   ASSERT_TRUE(AwaitRunning("first"));
+  AddPod("wide", Exclusive("wide", 14));
+  ASSERT_TRUE(AwaitRunning("wide"));
   const std::string cgroup = CgroupOf("first", "app");
   EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), "");
-  StartAgent("");
+  StartAgent("topologyManagerPolicy: single-numa-node\n");
   EXPECT_TRUE(Await([&] { return !ReadCgroup(cgroup, "cpuset.cpus").empty(); }, absl::Seconds(60))) << Log("podfence");
   EXPECT_EQ(CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus"))->size(), 2);
   EXPECT_TRUE(Await([&] { return ReadCgroup(cgroup, "cpu.max").starts_with("max"); }, absl::Seconds(10)));
+  // The other fits no NUMA node: it runs on, shared, and that is said as long as it does.
+  const auto said = [] {
+    return std::ranges::any_of(AgentNow().findings, [](const FindingView& finding) {
+      return finding.active && finding.kind == "misfit" && finding.pod.find("wide") != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(Await(said, absl::Seconds(30))) << Log("podfence");
+  absl::SleepFor(absl::Seconds(12));  // two sweeps
+  EXPECT_TRUE(said());
+  EXPECT_EQ(Scrape().at("podfence_findings_total{kind=\"misfit\"}"), 1);
+  const std::string shared = ReadCgroup(CgroupOf("wide", "app"), "cpuset.cpus.effective");
+  EXPECT_FALSE(CpuSet::Parse(shared)->Intersects(*CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus")))) << shared;
+  std::string answer;
+  RunPodfence("verify", answer);
+  EXPECT_THAT(answer, testing::Not(testing::HasSubstr("drift"))) << "it is shared as others are";
 }
 
 TEST_F(ManageTest, UninstalledItGivesEverythingBack) {
