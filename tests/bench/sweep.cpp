@@ -18,7 +18,6 @@ namespace {
 
 constexpr int kPods = 50;
 constexpr int kContainers = 5;  // of each pod
-constexpr int kExclusive = 10;  // pods whose first container has a CPU of its own
 constexpr int kSweeps = 50;
 constexpr double kInterval = 10;  // driftSweepInterval's default, in seconds
 
@@ -40,13 +39,13 @@ double CpuSeconds() {
 }
 
 int Run() {
-  NodeState state = StateOf(Cat("0,", kExclusive + 1, "-23"), {});
+  // CPUs that every machine has, since the programs run on this one's kernel: the first container has CPU 1.
+  NodeState state = StateOf("0", {});
   Places places;
   places.classes = {"burstable", "besteffort"};
   std::vector<TreeEntry> cgroups = {Leaf("burstable", ""), Leaf("besteffort", "")};
   for (int i = 0; i < kPods; ++i) {
     const std::string uid = Cat("u", i);
-    const bool exclusive = i < kExclusive;
     std::vector<Container> apps;
     std::vector<Held> held;
     std::vector<TreeEntry> leaves;
@@ -54,9 +53,9 @@ int Run() {
     place.path = Cat("pod", uid);
     for (int j = 0; j < kContainers; ++j) {
       const std::string name = Cat("c", j);
-      const bool own = exclusive && j == 0;
+      const bool own = i == 0 && j == 0;
       apps.push_back(own ? App(name, "1", "32Mi") : App(name));
-      held.push_back(own ? Exclusive(name, Cat(i + 1), NumaSet{0}) : NodeShared(name));
+      held.push_back(own ? Exclusive(name, "1", NumaSet{0}) : NodeShared(name));
       leaves.push_back(Leaf(name, ""));
       place.containers[name] = Cat(place.path, "/", name);
     }
@@ -83,15 +82,13 @@ int Run() {
   int attached = 0;
   for (const Probe& probe : (*verifier)->Probes().probes) attached += probe.attached ? 1 : 0;
   enforcer->SetPlaces(places);
-  size_t findings = 0;
   Fencer fencer(*std::move(enforcer), *std::move(verifier), WriteWatch::Create(), tree.path(), options.name,
-                [&findings](const FindingView&) { ++findings; });
+                [](const FindingView&) {});
   absl::Status status = fencer.Enforce(state);
   for (const auto& [uid, place] : places.pods) {
     for (const auto& [name, path] : place.containers) status.Update(fencer.SetAlive(uid, name, true));
   }
   status.Update(fencer.Reconcile(state));
-  const size_t before = findings;
   const double begin = CpuSeconds();
   for (int i = 0; i < kSweeps; ++i) status.Update(fencer.Reconcile(state));
   const double each = (CpuSeconds() - begin) / kSweeps;
@@ -101,9 +98,8 @@ int Run() {
   }
   std::printf(
       "%d pods, %d containers, %d probes: %.1f ms of CPU time a sweep, %.2f%% of one CPU at one in %.0f s "
-      "(aim: below 0.5%%); %d control files written and %zu findings in the last sweeps\n",
-      kPods, kPods * kContainers, attached, each * 1e3, 100 * each / kInterval, kInterval, fencer.writes(),
-      findings - before);
+      "(aim: below 0.5%%); %d control files written in the last one\n",
+      kPods, kPods * kContainers, attached, each * 1e3, 100 * each / kInterval, kInterval, fencer.writes());
   return 0;
 }
 
