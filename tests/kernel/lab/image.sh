@@ -17,7 +17,8 @@ lab_add_program() {
   if [[ $(head -c 4 "$program" | tr -d '\0') == $'\x7fELF' ]]; then
     strip --strip-debug -o "$folder/usr/bin/$(basename "$program")" "$program"
     # Lines of ldd: "libx.so.1 => /lib/libx.so.1 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)", "libx.so.1 => not found".
-    ldd "$program" 2>/dev/null | sed -nE 's/.*=> (not found|\/[^ ]*).*/\1/p; s/^\s*(\/[^ ]*) .*/\1/p' | sort -u |
+    # One that is linked statically has none, which ldd takes for a failure.
+    { ldd "$program" 2>/dev/null || true; } | sed -nE 's/.*=> (not found|\/[^ ]*).*/\1/p; s/^\s*(\/[^ ]*) .*/\1/p' | sort -u |
       while read -r library; do
         [[ $library != "not found" ]] || fail "$program needs a shared library that is not found (ldd $program)"
         [[ -e $folder$library ]] || install -D "$library" "$folder$library"
