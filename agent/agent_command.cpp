@@ -108,10 +108,10 @@ void AddAgentCommand(CLI::App& app, Invocation& invocation) {
       "Report what others change in a fence, and let it be (repairDrift: false)");
   agent->add_option("--log-level", flags->log_level, "trace | debug | info | warning | error")->type_name("L");
   agent->footer(
-      "Mode local runs the pods of a directory: containers are processes of each container's `command`, in cgroups of\n"
-      "their own, without images and namespaces. In mode manage the kubelet and the runtime run them, in mode audit the\n"
-      "kubelet decides too and nothing is written. Containers go on when the agent ends, and the next agent adopts them\n"
-      "with the CPUs they have.\n\n"
+      "Mode local runs the pods of a directory: containers are processes of each container's `command`, in cgroups\n"
+      "of their own, without images and namespaces. In mode manage the kubelet and the runtime run them; in mode\n"
+      "audit the kubelet decides too, and nothing is written. Containers go on when the agent ends, and the next\n"
+      "agent adopts them with the CPUs they have.\n\n"
       "Examples:\n"
       "  podfence agent --config /etc/podfence/podfence.yaml\n"
       "  podfence agent --manifests ./pods --topology-manager-scope pod --state-dir /run/podfence\n"

@@ -31,9 +31,8 @@ absl::StatusOr<Sight> Auditor::Look(const NodeState& state) {
   told_.clear();
   for (const Finding& finding : inspection->findings) told_.emplace(finding.path, finding.file);
   unseen.insert(unseen.end(), inspection->unseen.begin(), inspection->unseen.end());
-  return Sight{.live = std::move(inspection->live),
-               .findings = std::move(inspection->findings),
-               .unseen = std::move(unseen)};
+  return Sight{
+      .live = std::move(inspection->live), .findings = std::move(inspection->findings), .unseen = std::move(unseen)};
 }
 
 std::vector<Unseen> Auditor::Unknown() const { return unknown_ ? unknown_() : std::vector<Unseen>(); }

@@ -31,9 +31,7 @@ absl::StatusOr<Sight> Fencer::SightOf(absl::StatusOr<EnforceReport> report) {
     units_->Follow(report->live, changed);
   }
   std::erase_if(report->findings, [this](const Finding& finding) { return WasAnnounced(finding); });
-  return Sight{.live = std::move(report->live),
-               .findings = std::move(report->findings),
-               .writes = report->writes};
+  return Sight{.live = std::move(report->live), .findings = std::move(report->findings), .writes = report->writes};
 }
 
 absl::StatusOr<Sight> Fencer::Look(const NodeState& state) { return SightOf(enforcer_.Reconcile(state)); }

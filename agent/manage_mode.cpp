@@ -181,8 +181,8 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::Synchronize(const st
   for (const NriContainer& container : containers) {
     const auto pod = std::ranges::find(pods, container.pod_id, &NriPod::id);
     if (pod == pods.end() || book_.Find(pod->uid) == nullptr) continue;
-    agent_.Complain("container " + container.name + " of pod " + NameOf(*pod),
-                    book_.PutContainer(*pod, container, ""), pod->uid);
+    agent_.Complain("container " + container.name + " of pod " + NameOf(*pod), book_.PutContainer(*pod, container, ""),
+                    pod->uid);
   }
   ExpectLiving();
   synchronized_ = true;

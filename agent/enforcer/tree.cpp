@@ -36,8 +36,7 @@ class Reader {
     }
     absl::StatusOr<FenceState> state = ReadFence(cgroup);
     if (!state.ok()) return LeaveOut(cgroup.path(), state.status());
-    nodes_.push_back(
-        {std::move(cgroup), path, fence, std::move(state->now), std::move(state->effective), absl::Now()});
+    nodes_.push_back({std::move(cgroup), path, fence, std::move(state->now), std::move(state->effective), absl::Now()});
     if (fence == nullptr || !HoldsOthers(fence->role)) return absl::OkStatus();
     const size_t index = nodes_.size() - 1;
     const absl::StatusOr<std::vector<std::string>> children = nodes_[index].cgroup.Children();

@@ -76,8 +76,7 @@ absl::StatusOr<PodList> ApiWatch::ListPage(const std::string& query) {
   if (reply->code != 200) {
     const absl::Status error = ApiError(what, *reply);
     if (!absl::IsPermissionDenied(error)) return error;
-    return absl::PermissionDeniedError(
-        Cat(ToStd(error.message()), "; a ClusterRole needs list and watch on pods"));
+    return absl::PermissionDeniedError(Cat(ToStd(error.message()), "; a ClusterRole needs list and watch on pods"));
   }
   absl::StatusOr<PodList> list = ParsePodList(reply->body);
   if (!list.ok()) return absl::DataLossError(Cat(what, ": ", ToStd(list.status().message())));

@@ -108,13 +108,13 @@ absl::StatusOr<json> PodJsonFromMessage(const std::string& message) {
     return absl::InvalidArgumentError(Cat("is no v1.Pod in protobuf (", message.size(), " bytes)"));
   }
   const json object{{"metadata", Metadata(pod.metadata())},
-              {"spec", Spec(pod.spec())},
-              {"status",
-               {{"phase", pod.status().phase()},
-                {"conditions", Conditions(pod.status().conditions())},
-                {"initContainerStatuses", Statuses(pod.status().initcontainerstatuses())},
-                {"containerStatuses", Statuses(pod.status().containerstatuses())},
-                {"ephemeralContainerStatuses", Statuses(pod.status().ephemeralcontainerstatuses())}}}};
+                    {"spec", Spec(pod.spec())},
+                    {"status",
+                     {{"phase", pod.status().phase()},
+                      {"conditions", Conditions(pod.status().conditions())},
+                      {"initContainerStatuses", Statuses(pod.status().initcontainerstatuses())},
+                      {"containerStatuses", Statuses(pod.status().containerstatuses())},
+                      {"ephemeralContainerStatuses", Statuses(pod.status().ephemeralcontainerstatuses())}}}};
   // Its strings are any bytes, since these are proto2's; whoever reads the pod as JSON is shown U+FFFD for what is no
   // UTF-8, and so are we.
   return json::parse(object.dump(-1, ' ', false, json::error_handler_t::replace));

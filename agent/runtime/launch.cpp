@@ -167,9 +167,14 @@ absl::StatusOr<Launched> Launch(const Command& command, const Cgroup& cgroup, in
 
   const std::vector<char*> argv = Pointers(command.argv);
   const std::vector<char*> env = Pointers(command.env);
-  const ChildPlan plan{
-      command.executable.c_str(), argv.data(), env.data(), command.working_dir.c_str(), null.get(), output,
-      error_write.get(), DescriptorLimitBefore()};
+  const ChildPlan plan{command.executable.c_str(),
+                       argv.data(),
+                       env.data(),
+                       command.working_dir.c_str(),
+                       null.get(),
+                       output,
+                       error_write.get(),
+                       DescriptorLimitBefore()};
   int pidfd = -1;
   clone_args args{};
   args.flags = CLONE_INTO_CGROUP | CLONE_PIDFD;

@@ -47,8 +47,8 @@ TEST_F(RuntimeBookTest, TellsWhereEverythingIs) {
   Put(Made(pod_, "app", "c1"));
   Put(Made(pod_, "side", "c2"), "/kubepods/poda/containers.quota-shared/c2");
   Put(Made(pod_, "debugger", "e1"));
-  const Places places = book_.GetPlaces(
-      [](const std::string& uid, const std::string& name) { return uid == "a" && name == "debugger"; });
+  const Places places =
+      book_.GetPlaces([](const std::string& uid, const std::string& name) { return uid == "a" && name == "debugger"; });
   EXPECT_EQ(places.top, "kubepods");
   EXPECT_THAT(places.classes, ElementsAre("burstable", "besteffort"));
   ASSERT_THAT(places.pods, ElementsAre(Pair("a", testing::_))) << "burstable pods are fenced with their class";
