@@ -214,12 +214,7 @@ absl::Status Agent::AddEventSources() {
                 "the sweep's timer"));
   static constexpr auto kOnWrite = [](sd_event_source*, int, uint32_t, void* data) {
     Agent* agent = static_cast<Agent*>(data);
-    if (!agent->witness_->WritesSeen()) return 0;
-    if (agent->pace_.Wait() == absl::ZeroDuration()) {
-      agent->OnTimer();
-    } else {
-      agent->HurryTimer();
-    }
+    if (agent->witness_->WritesSeen()) agent->HurryTimer();
     return 0;
   };
   if (witness_->writes_fd() >= 0) {
@@ -307,7 +302,8 @@ void Agent::SetReady() {
   if (!std::exchange(ready_, true)) mailbox_->Answer([this] { return TakeSnapshot(); });
 }
 
-// The next look comes as soon as the loop is free and the pace allows; one that is due earlier stays.
+// The next look comes as soon as the loop is free and the pace allows; one that is due earlier stays. Not at once: the
+// runtime, whose writes may be many, waits for answers meanwhile.
 void Agent::HurryTimer() {
   uint64_t due = 0;
   uint64_t now = 0;
