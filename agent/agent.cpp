@@ -252,8 +252,7 @@ absl::StatusOr<AdmitResult> Agent::Decide(const std::shared_ptr<const Pod>& pod)
   traces_.Put(pod->uid, pod->FullName(), DecisionToJson(*pod, *result, trace));
   if (!result->admitted()) {
     const Rejection& rejection = std::get<Rejection>(result->outcome);
-    Refuse(*pod, rejection.reason, rejection.message);
-    refused_.at(pod->uid).reference_message = rejection.reference_message;
+    Refuse(*pod, rejection.reason, rejection.message, rejection.reference_message);
     return result;
   }
   refused_.erase(pod->uid);
@@ -268,10 +267,11 @@ absl::StatusOr<AdmitResult> Agent::Admit(const std::shared_ptr<const Pod>& pod) 
   return result;
 }
 
-void Agent::Refuse(const Pod& pod, std::string reason, std::string message) {
+void Agent::Refuse(const Pod& pod, std::string reason, std::string message, std::string reference_message) {
   spdlog::warn("pod {}: refused: {}: {}", pod.FullName(), reason, message);
-  refused_[pod.uid].view = {
-      .pod = pod.FullName(), .source = "", .reason = std::move(reason), .message = std::move(message)};
+  RefusedPod& refused = refused_[pod.uid];
+  refused.view = {.pod = pod.FullName(), .source = "", .reason = std::move(reason), .message = std::move(message)};
+  refused.reference_message = std::move(reference_message);
 }
 
 bool Agent::Release(const std::string& uid, bool ended) {

@@ -68,8 +68,8 @@ class Agent {
   absl::StatusOr<AdmitResult> Decide(const std::shared_ptr<const Pod>& pod);
   // The same, and fences what was decided.
   absl::StatusOr<AdmitResult> Admit(const std::shared_ptr<const Pod>& pod);
-  // A pod is refused for a reason that is not the allocator's.
-  void Refuse(const Pod& pod, std::string reason, std::string message);
+  // A pod is refused; reference_message: the kubelet's own words, where the reason is the allocator's.
+  void Refuse(const Pod& pod, std::string reason, std::string message, std::string reference_message = "");
   // By UID. What was refused for want of room may fit whenever something is released: Release empties it.
   std::map<std::string, RefusedPod>& refused() { return refused_; }
   // The pod holds nothing any more, and its cgroups are gone. ended: it came to its own end. False: it could not be

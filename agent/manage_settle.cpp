@@ -32,7 +32,6 @@ bool ManageMode::Settle() {
 void ManageMode::ReleaseGone() {
   std::vector<std::pair<std::string, bool>> gone;  // UID, ended by itself
   std::set<std::string, std::less<>> wanted;
-  std::set<std::string, std::less<>> waiting;  // of these, those that have not ended
   for (const auto& [uid, allocation] : agent_.state().pods) {
     const PodRecordPtr record = source_->cache().Find(uid);
     const RuntimeBook::Pod* pod = book_.Find(uid);
@@ -43,12 +42,12 @@ void ManageMode::ReleaseGone() {
     const std::string name = agent_.state().pods.find(uid)->second.pod->FullName();
     if (agent_.Release(uid, ended)) spdlog::info("pod {} ({}): gone; its CPUs are free", name, uid);
   }
-  for (const PodRecordPtr& record : source_->cache().ByAge()) {
-    wanted.insert(record->uid);
-    if (!record->is_terminal() || record->is_static()) waiting.insert(record->uid);
-  }
+  for (const PodRecordPtr& record : source_->cache().ByAge()) wanted.insert(record->uid);
   agent_.Complain("commit", agent_.ledger().ForgetEnded(wanted));
-  std::erase_if(agent_.refused(), [&](const auto& entry) { return !waiting.contains(entry.first); });
+  std::erase_if(agent_.refused(), [&](const auto& entry) {
+    const PodRecordPtr record = source_->cache().Find(entry.first);
+    return record == nullptr || (record->is_terminal() && !record->is_static());
+  });
   agent_.ForgetComplaints([&](const std::string& uid) { return !wanted.contains(uid); });
 }
 
@@ -102,7 +101,6 @@ bool ManageMode::AdoptRunning() {
 
 std::vector<FindingView> ManageMode::Standing() const {
   std::vector<FindingView> findings;
-  if (!synchronized_) return findings;
   for (const PodRecordPtr& record : Undecided()) {
     const auto refused = agent_.refused().find(record->uid);
     if (refused == agent_.refused().end()) continue;

@@ -64,15 +64,8 @@ int Run() {
     pod.children.insert(pod.children.end(), leaves.begin(), leaves.end());
     cgroups.push_back(std::move(pod));
   }
-  const CgroupTree tree({File("cgroup.controllers", "cpuset cpu memory"),
-                         File("cgroup.subtree_control", "cpuset cpu memory"), File("cpuset.cpus.effective", "0-23"),
-                         File("cpuset.mems.effective", "0-1"), FakeCpus("0-23"),
-                         FakeCgroup("kubepods", "0-23", std::move(cgroups))});
-  EnforcerOptions options;
-  options.name = "kubepods";
-  options.runtime_cgroups = true;
-  options.reserved = CpuSet{0};
-  options.sys_root = tree.path() + "/sys";
+  const CgroupTree tree(FakeRoot({FakeCgroup("kubepods", "0-23", std::move(cgroups))}));
+  const EnforcerOptions options = KubepodsOptions(tree);
   absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree.path(), Node(), options);
   absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Start({.cgroup_root = tree.path()});
   if (!enforcer.ok() || !verifier.ok()) {

@@ -64,13 +64,11 @@ class AuditTest : public testing::Test {
   // The pod's quota is a finding by itself: without it.
   void LiftQuota() { tree_.Set("kubepods/podml/cpu.max", "max 100000"); }
 
-  CgroupTree tree_{
-      {File("cgroup.controllers", "cpuset cpu memory"), File("cgroup.subtree_control", "cpuset cpu memory"),
-       File("cpuset.cpus.effective", "0-23"), File("cpuset.mems.effective", "0-1"), FakeCpus("0-23"),
-       FakeCgroup("kubepods", "0-23",
+  CgroupTree tree_{FakeRoot(
+      {FakeCgroup("kubepods", "0-23",
                   {FakeCgroup("podml", "", {FakeCgroup("aaa", ""), FakeCgroup("bbb", ""), FakeCgroup("pause", "")}),
                    FakeCgroup("burstable", "", {FakeCgroup("podbu", "", {FakeCgroup("ccc", "")})}),
-                   FakeCgroup("besteffort", "")})}};
+                   FakeCgroup("besteffort", "")})})};
   NodeState state_ = StateOf("0,4-23", {MlWorkload(), Burstable()});
   Places places_;
   AuditOptions options_;

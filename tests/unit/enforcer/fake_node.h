@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "agent/core/machine.h"
+#include "agent/enforcer/enforcer.h"
 #include "tests/unit/cgroup/cgroup_tree.h"
 
 namespace podfence {
@@ -44,15 +45,29 @@ inline TreeEntry FakeCpus(const std::string& online) {
   return Dir("sys", {Dir("devices", {Dir("system", {Dir("cpu", {File("present", "0-23"), File("online", online)})})})});
 }
 
+// The root of the hierarchy, with sysfs beside the cgroups.
+inline std::vector<TreeEntry> FakeRoot(std::vector<TreeEntry> cgroups = {}) {
+  std::vector<TreeEntry> entries = {
+      File("cgroup.controllers", "cpuset cpu memory"), File("cgroup.subtree_control", "cpuset cpu memory"),
+      File("cpuset.cpus.effective", "0-23"), File("cpuset.mems.effective", "0-1"), FakeCpus("0-23")};
+  entries.insert(entries.end(), cgroups.begin(), cgroups.end());
+  return entries;
+}
+
+// For cgroups that the kubelet and a runtime make below "kubepods" of such a tree.
+inline EnforcerOptions KubepodsOptions(const CgroupTree& tree) {
+  EnforcerOptions options;
+  options.name = "kubepods";
+  options.runtime_cgroups = true;
+  options.reserved = CpuSet{0};
+  options.sys_root = tree.path() + "/sys";
+  return options;
+}
+
 inline std::vector<TreeEntry> FakeNode() {
-  return {File("cgroup.controllers", "cpuset cpu memory"),
-          File("cgroup.subtree_control", "cpuset cpu memory"),
-          File("cpuset.cpus.effective", "0-23"),
-          File("cpuset.mems.effective", "0-1"),
-          FakeCpus("0-23"),
-          FakeCgroup("podfence", "",
-                     {FakeCgroup("podml", "",
-                                 {FakeCgroup("ml-training", "0-23"), FakeCgroup("service-mesh-sidecar", "0-23")})})};
+  return FakeRoot({FakeCgroup(
+      "podfence", "",
+      {FakeCgroup("podml", "", {FakeCgroup("ml-training", "0-23"), FakeCgroup("service-mesh-sidecar", "0-23")})})});
 }
 
 }  // namespace podfence

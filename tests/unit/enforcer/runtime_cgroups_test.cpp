@@ -111,12 +111,7 @@ TEST(RuntimeCgroupsPlanTest, SharedContainersBesideTheirGroupGetTheirPart) {
 class RuntimeCgroupsTest : public testing::Test {
  protected:
   RuntimeCgroupsTest() {
-    EnforcerOptions options;
-    options.name = "kubepods";
-    options.runtime_cgroups = true;
-    options.reserved = CpuSet{0};
-    options.sys_root = tree_.path() + "/sys";
-    absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), options);
+    absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), KubepodsOptions(tree_));
     EXPECT_TRUE(enforcer.ok()) << enforcer.status();
     EXPECT_EQ(enforcer->Prepare(), absl::OkStatus());
     enforcer_.emplace(*std::move(enforcer));
@@ -137,9 +132,7 @@ class RuntimeCgroupsTest : public testing::Test {
     tree_.Set("kubepods/podml/c1/memory.max", "5");
   }
 
-  CgroupTree tree_{{File("cgroup.controllers", "cpuset cpu memory"),
-                    File("cgroup.subtree_control", "cpuset cpu memory"), File("cpuset.cpus.effective", "0-23"),
-                    File("cpuset.mems.effective", "0-1"), FakeCpus("0-23")}};
+  CgroupTree tree_{FakeRoot()};
   std::optional<Enforcer> enforcer_;
   NodeState state_ = StateOf("0,4-23", {MlWorkload()});
 };
@@ -174,11 +167,7 @@ TEST_F(RuntimeCgroupsTest, WaitsForTheKubeletThenFencesWhatItMade) {
 TEST_F(RuntimeCgroupsTest, AnInspectionThatKnowsThePlacesHoldsThemAgainstTheDecisions) {
   MakeKubepods();
   Apply();
-  EnforcerOptions options;
-  options.name = "kubepods";
-  options.runtime_cgroups = true;
-  options.reserved = CpuSet{0};
-  options.sys_root = tree_.path() + "/sys";
+  const EnforcerOptions options = KubepodsOptions(tree_);
   const Places places = MlPlaces();
   const auto look = [&] {
     absl::StatusOr<Inspection> inspection = Inspect(state_, tree_.path(), Node(), options, &places);
