@@ -4,13 +4,12 @@
 #include <cstdio>
 
 #include "agent/cgroup/control.h"
+#include "agent/core/histogram.h"
 #include "agent/core/text.h"
 #include "agent/translation.h"
 
 namespace podfence {
 namespace {
-
-constexpr double kNanosPerSecond = 1e9;
 
 std::string Milliseconds(uint64_t ns) {
   char text[32];
@@ -92,7 +91,7 @@ FindingView ViewOf(const KernelFinding& finding, const KernelContext& context) {
       if (finding.by_pid != 0) view.by = FindingActor{.pid = finding.by_pid, .comm = finding.by_comm};
       break;
   }
-  if (finding.duration_ns > 0) view.duration_seconds = static_cast<double>(finding.duration_ns) / kNanosPerSecond;
+  if (finding.duration_ns > 0) view.duration_seconds = Seconds(finding.duration_ns);
   return view;
 }
 

@@ -9,10 +9,6 @@
 namespace podfence {
 namespace {
 
-constexpr double kNanosPerSecond = 1e9;
-
-double Seconds(uint64_t nanos) { return static_cast<double>(nanos) / kNanosPerSecond; }
-
 double MonotonicSeconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }

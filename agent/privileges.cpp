@@ -24,7 +24,7 @@ constexpr cap_value_t kEnforcing[] = {
 struct Free {
   void operator()(cap_t state) const { cap_free(state); }
 };
-using State = std::unique_ptr<std::remove_pointer_t<cap_t>, Free>;
+using CapabilityState = std::unique_ptr<std::remove_pointer_t<cap_t>, Free>;
 
 absl::Status Refused(const char* what) {
   return absl::FailedPreconditionError(Cat("drop capabilities: ", what, ": ", strerror(errno)));
@@ -32,8 +32,8 @@ absl::Status Refused(const char* what) {
 
 // Of those in `kept` what this process has.
 absl::Status Keep(std::span<const cap_value_t> kept) {
-  const State before(cap_get_proc());
-  const State after(cap_init());
+  const CapabilityState before(cap_get_proc());
+  const CapabilityState after(cap_init());
   if (before == nullptr || after == nullptr) return Refused("read what there is");
   for (const cap_value_t capability : kept) {
     for (const cap_flag_t set : {CAP_PERMITTED, CAP_EFFECTIVE}) {

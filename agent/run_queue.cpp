@@ -6,8 +6,6 @@
 namespace podfence {
 namespace {
 
-double Seconds(uint64_t nanos) { return static_cast<double>(nanos) / 1e9; }
-
 // With the bounds of every step'th of the kernel's ranges.
 Histogram Ranges(size_t step) {
   std::vector<double> bounds;

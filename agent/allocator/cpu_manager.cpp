@@ -16,21 +16,10 @@
 namespace podfence {
 namespace {
 
-Refusal Unexpected(std::string_view what) {
-  return {"UnexpectedAdmissionError", Cat("Allocate failed due to ", what, ", which is unexpected")};
-}
-
 std::string ListOptions(const std::map<std::string, std::string>& options) {
   std::string list;
   for (const auto& [name, value] : options) list += Cat(list.empty() ? "" : " ", name, ":", value);
   return list;
-}
-
-bool IsOneShotInit(const Pod& pod, const Container& container) {
-  for (const Container& init : pod.init_containers) {
-    if (init.name == container.name) return !IsSidecar(init);
-  }
-  return false;
 }
 
 // "CPUs 1-3,17-19: 6 on NUMA node 0; 3 whole cores, 0 single threads".

@@ -2,10 +2,12 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "agent/allocator/hints.h"
 #include "agent/core/decision.h"
 #include "agent/core/node_state.h"
+#include "agent/core/text.h"
 
 namespace podfence {
 
@@ -36,5 +38,10 @@ struct Refusal {
   std::string reason;
   std::string message;
 };
+
+// admission/errors.go: an error without a reason of its own.
+inline Refusal Unexpected(std::string_view what) {
+  return {"UnexpectedAdmissionError", Cat("Allocate failed due to ", what, ", which is unexpected")};
+}
 
 }  // namespace podfence

@@ -8,15 +8,15 @@
 
 #include "absl/container/inlined_vector.h"
 #include "agent/allocator/memory_books.h"
+#include "agent/allocator/merge_order.h"
 
 namespace podfence {
 namespace {
 
 // Sets of positions (bit i is the i-th node of the universe).
-using Positions = uint64_t;
+using Positions = PositionMask;
 
 constexpr Positions FirstPositions(int count) { return count >= 64 ? ~Positions{0} : (Positions{1} << count) - 1; }
-constexpr Positions Bit(int position) { return Positions{1} << position; }
 
 // Whether some set of exactly size positions between required and allowed reaches all thresholds. Exact: refuted by
 // bounds on what the best positions could give, decided by branching on the most useful position where these say

@@ -11,16 +11,6 @@
 namespace podfence {
 namespace {
 
-// admission/errors.go: an error without a reason of its own.
-Refusal Unexpected(std::string_view what) {
-  return {"UnexpectedAdmissionError", Cat("Allocate failed due to ", what, ", which is unexpected")};
-}
-
-bool IsOneShotInit(const Pod& pod, const Container& container) {
-  const auto same = [&](const Container& init) { return init.name == container.name; };
-  return !IsSidecar(container) && std::any_of(pod.init_containers.begin(), pod.init_containers.end(), same);
-}
-
 std::vector<MemoryBlock> BlocksOf(const MemoryRequests& requests, NumaSet numa) {
   std::vector<MemoryBlock> blocks;
   blocks.reserve(requests.size());

@@ -10,8 +10,6 @@
 namespace podfence {
 namespace {
 
-constexpr PositionMask Bit(int node) { return PositionMask{1} << node; }
-
 // Decides the candidates from the highest down, leaving out before keeping, and so meets the sets in ascending numeric
 // order: among equals the first one met is the best.
 class Search {

@@ -10,6 +10,7 @@ namespace podfence {
 // A set of NUMA nodes by position: bit i stands for the machine's i-th node, in ascending id order. Ids may be sparse;
 // positions are not, and keep the numeric order of the sets.
 using PositionMask = uint64_t;
+constexpr PositionMask Bit(int position) { return PositionMask{1} << position; }
 
 // Which of two merged affinities the reference takes (topologymanager/policy.go HintMerger.compare, numa_info.go
 // Narrowest and Closest). Both comparisons are total orders on non-empty sets, so that the answer of the reference's

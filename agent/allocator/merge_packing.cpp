@@ -12,8 +12,6 @@
 namespace podfence {
 namespace {
 
-constexpr PositionMask Bit(int node) { return PositionMask{1} << node; }
-
 // The sum of the count smallest amounts.
 uint64_t SmallestSum(const Excluder::Amount& amount, PositionMask nodes, int count) {
   std::array<uint64_t, 64> values;

@@ -59,7 +59,7 @@ std::string OwnerOf(int cpu, const NodeState& state, std::string_view other_than
   return "nobody that is known";
 }
 
-bool IsExclusive(const ContainerAllocation& container) { return container.cpu_isolation == Isolation::kContainer; }
+bool IsIsolated(const ContainerAllocation& container) { return container.cpu_isolation == Isolation::kContainer; }
 
 // One container's CPUs, against those that others of the pod keep while it runs.
 absl::Status ValidateCpus(const PodAllocation& pod, const Container& container, const ContainerAllocation& allocation,
@@ -70,7 +70,7 @@ absl::Status ValidateCpus(const PodAllocation& pod, const Container& container, 
     return Violation("CPU ", (cpus - *pod.cpus).First(), " is held by ", NameOf(pod, allocation),
                      " but is not among the pod's CPUs ", pod.cpus->ToString());
   }
-  if (IsExclusive(allocation)) {
+  if (IsIsolated(allocation)) {
     const int asked = ContainerExclusiveCpus(*pod.pod, container);
     if (cpus.size() != asked) {
       return Violation(NameOf(pod, allocation), " holds ", cpus.size(), " exclusive CPUs and asked for ", asked);
@@ -100,9 +100,9 @@ absl::Status ValidatePod(const PodAllocation& pod) {
       const ContainerAllocation& allocation = pod.containers[index++];
       if (!status.ok() || !allocation.cpus) return;
       const bool one_shot = is_init && !IsSidecar(container);
-      if ((!one_shot && !IsExclusive(allocation)) != sharers) return;
+      if ((!one_shot && !IsIsolated(allocation)) != sharers) return;
       status = ValidateCpus(pod, container, allocation, kept);
-      if (IsExclusive(allocation) && !one_shot) kept |= *allocation.cpus;
+      if (IsIsolated(allocation) && !one_shot) kept |= *allocation.cpus;
     });
     if (!status.ok()) return status;
   }

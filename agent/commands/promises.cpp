@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 
+#include "agent/commands/table.h"
 #include "agent/core/text.h"
 
 namespace podfence {
@@ -12,12 +13,6 @@ namespace {
 constexpr double kLeastShareOfPromise = 0.98;
 constexpr double kMostShareOfPool = 1.02;
 constexpr double kMostMovableKthreads = 0.001;
-
-std::string Fixed(double value, int digits) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
 
 const ContainerView* Find(const Snapshot& snapshot, const std::string& uid, const std::string& name) {
   for (const PodView& pod : snapshot.pods) {

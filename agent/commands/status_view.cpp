@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_join.h"
 #include "agent/commands/node_map.h"
+#include "agent/commands/table.h"
 #include "agent/core/text.h"
 
 namespace podfence {
@@ -19,12 +20,6 @@ using Cell = Table::Cell;
 using enum Table::Align;
 
 constexpr size_t kMaxShownCgroups = 40;
-
-std::string Fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof(text), "%.*f", digits, value);
-  return text;
-}
 
 // "0", "350 us", "12.0 ms", "3.2 s": a duration that is measured in nanoseconds and adds up to days.
 std::string Seconds(double seconds) {
@@ -45,10 +40,6 @@ std::string Age(double seconds) {
     if (seconds >= 2 * unit.size) return Fixed(seconds / unit.size, 0) + unit.name;
   }
   return Fixed(std::max(seconds, 0.0), 0) + " s";
-}
-
-std::string Count(uint64_t count, const char* one, const char* many) {
-  return Cat(count, " ", count == 1 ? one : many);
 }
 
 const PodAllocation* AllocationOf(const Snapshot& snapshot, const std::string& uid) {

@@ -69,6 +69,16 @@ std::string Printable(std::string text) {
 
 }  // namespace
 
+std::string Fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+std::string Count(uint64_t count, const char* one, const char* many) {
+  return Cat(count, " ", count == 1 ? one : many);
+}
+
 Terminal DetectTerminal(int fd) {
   Terminal terminal;
   const bool is_terminal = isatty(fd) == 1;

@@ -24,6 +24,11 @@ Terminal DetectTerminal(int fd);
 // text in colour, where the terminal has any.
 std::string Paint(std::string_view text, Colour colour, const Terminal& terminal);
 
+// "1.50": value with so many digits behind the point.
+std::string Fixed(double value, int digits);
+// "1 CPU", "2 CPUs".
+std::string Count(uint64_t count, const char* one, const char* many);
+
 // How many columns a UTF-8 text takes: one a code point. Names of Kubernetes are ASCII.
 size_t DisplayWidth(std::string_view text);
 // text in lines of at most `width` columns: broken at spaces, else behind commas and slashes, else behind the hyphens

@@ -12,14 +12,13 @@
 
 #include "absl/strings/str_join.h"
 #include "agent/commands/commands.h"
+#include "agent/commands/table.h"
 #include "agent/core/text.h"
 #include "agent/topology/machine_json.h"
 #include "agent/topology/topology.h"
 
 namespace podfence {
 namespace {
-
-std::string Count(size_t count, const char* one, const char* many) { return Cat(count, " ", count == 1 ? one : many); }
 
 std::string Hugepages(const NumaNode& node) {
   std::vector<std::string> pools;

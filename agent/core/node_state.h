@@ -41,6 +41,11 @@ struct ContainerAllocation {
   friend bool operator==(const ContainerAllocation&, const ContainerAllocation&) = default;
 };
 
+// Whether it holds CPUs that are its own.
+inline bool IsExclusive(const ContainerAllocation& held) {
+  return held.cpu_isolation == Isolation::kContainer && held.cpus && !held.cpus->empty();
+}
+
 // An admitted pod: what it is, and what it holds. The pod itself is shared, never changed after admission.
 struct PodAllocation {
   std::shared_ptr<const Pod> pod;

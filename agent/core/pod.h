@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -73,6 +74,12 @@ struct Pod {
 };
 
 inline bool IsSidecar(const Container& container) { return container.restart_policy == RestartPolicy::kAlways; }
+
+// An init container of the pod that ends before its app containers run.
+inline bool IsOneShotInit(const Pod& pod, const Container& container) {
+  const auto same = [&](const Container& init) { return init.name == container.name; };
+  return !IsSidecar(container) && std::any_of(pod.init_containers.begin(), pod.init_containers.end(), same);
+}
 
 // Calls visit(container, is_init) for init containers, then app containers: the order the reference allocates in.
 template <typename Visitor>

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <string>
 #include <string_view>
 
@@ -25,6 +27,11 @@ const T& Part(const T& value) {
 template <typename... Parts>
 std::string Cat(const Parts&... parts) {
   return absl::StrCat(text_internal::Part(parts)...);
+}
+
+template <size_t n>
+bool OneOf(std::string_view word, const std::array<std::string_view, n>& words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
 }  // namespace podfence

@@ -15,10 +15,6 @@
 namespace podfence {
 namespace {
 
-bool IsExclusive(const ContainerAllocation& held) {
-  return held.cpu_isolation == Isolation::kContainer && held.cpus && !held.cpus->empty();
-}
-
 // The kubelet forgets what a pod held once its containers have ended, and removes its cgroups later.
 bool IsDead(const TreeNode& node) {
   if (node.fence == nullptr || node.fence->role == CgroupRole::kTop) return false;
@@ -102,7 +98,7 @@ class NodeAudit {
 
   void Judge(const TreeNode& node, std::vector<Finding>& findings) const {
     if (node.fence == nullptr) return;
-    for (const Difference& difference : Compare(*node.fence, node.now, whole_)) {
+    for (const FileDifference& difference : Compare(*node.fence, node.now, whole_)) {
       if (difference.file == kCpusetCpus && Lags(node)) continue;
       findings.push_back(Tell(node, difference));
     }
@@ -123,7 +119,7 @@ class NodeAudit {
     return std::ranges::find(options_.earlier_pools, node.now.cpus) != options_.earlier_pools.end();
   }
 
-  static Finding Tell(const TreeNode& node, const Difference& difference) {
+  static Finding Tell(const TreeNode& node, const FileDifference& difference) {
     const Fence& fence = *node.fence;
     const bool quota = difference.file == kCpuMax && fence.exclusive;
     if (!quota) {

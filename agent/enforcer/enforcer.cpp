@@ -21,7 +21,7 @@ constexpr std::string_view kPodPrefix = "pod";
 
 // Whether the kernel says what was written; the scheduling domain, which the kernel may refuse, apart.
 absl::Status CheckFenced(const Cgroup& cgroup, const Fence& fence, const FenceState& state, const WholeSets& whole) {
-  const std::vector<Difference> left = Compare(fence, state.now, whole);
+  const std::vector<FileDifference> left = Compare(fence, state.now, whole);
   if (!left.empty() && !IsPartitionFile(left[0].file)) {
     return absl::AbortedError(Cat("fence ", cgroup.path(), ": wrote ", left[0].file, "=", left[0].expected,
                                   ", but it says ", left[0].found, ": someone else writes it too"));
@@ -40,7 +40,7 @@ absl::Status CheckFenced(const Cgroup& cgroup, const Fence& fence, const FenceSt
 absl::StatusOr<Fence> FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const WholeSets& whole) {
   absl::StatusOr<FenceState> state = ReadFence(cgroup);
   if (!state.ok()) return state.status();
-  for (const Difference& difference : Compare(fence, state->now, whole)) {
+  for (const FileDifference& difference : Compare(fence, state->now, whole)) {
     if (IsPartitionFile(difference.file)) continue;
     const bool set = difference.file == kCpusetCpus || difference.file == kCpusetMems;
     absl::Status status = set ? WriteCpuset(cgroup, difference.file, difference.expected, whole)

@@ -17,7 +17,7 @@ namespace {
 
 // Without anything that was left there before, every file that is not the plan's is drift; but the kernel's own refusal
 // of a partition, which it says in the file.
-Finding Differs(const TreeNode& node, const Difference& difference) {
+Finding Differs(const TreeNode& node, const FileDifference& difference) {
   if (difference.file == kCpusetCpusPartition && difference.found.starts_with("root invalid")) {
     return NoPartition(node, *node.fence, difference.found);
   }
@@ -35,7 +35,7 @@ void Judge(const TreeNode& node, const Plan& plan, const WholeSets& whole, const
   const bool shared_as_others = Simplified(node.now.cpus, whole) == Simplified(wanted.cpus, whole);
   if (!plan.runtime_cgroups || !shared_as_others) add(FindUnknown(node, wanted));
   if (node.fence != nullptr) {
-    for (const Difference& difference : Compare(wanted, node.now, whole)) add(Differs(node, difference));
+    for (const FileDifference& difference : Compare(wanted, node.now, whole)) add(Differs(node, difference));
   }
   add(FindNotEffective(node, whole));
   const CpuSet foreign = ForeignCpus(node, wanted, plan);

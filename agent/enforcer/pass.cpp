@@ -46,8 +46,8 @@ void Pass::FindDrift(const LeftFences& left) {
     const auto known = left.find(node.path);
     if (known == left.end()) continue;
     const Fence& before = known->second.fence;
-    std::vector<Difference> differences = Compare(before, node.now, whole_);
-    std::erase_if(differences, [&](const Difference& difference) {
+    std::vector<FileDifference> differences = Compare(before, node.now, whole_);
+    std::erase_if(differences, [&](const FileDifference& difference) {
       return difference.file == kCpusetCpusPartition &&
              (LostToOffline(decided_[i], node.now, options_.offline) || CameBack(before, node.now));
     });
@@ -55,7 +55,7 @@ void Pass::FindDrift(const LeftFences& left) {
     if (known->second.id != node.cgroup.id()) {
       report_.findings.push_back(Replaced(node, known->second.id));
     } else {
-      for (const Difference& difference : differences) {
+      for (const FileDifference& difference : differences) {
         report_.findings.push_back(MakeFinding(FindingKind::kDrift, node.fence, node.cgroup.path(), difference,
                                                "someone changed it since it was written"));
       }
@@ -70,11 +70,11 @@ void Pass::FindDrift(const LeftFences& left) {
 }
 
 // What someone changed stays, unless our own decision on it is another now.
-void Pass::Leave(size_t index, const LeftFence& before, const std::vector<Difference>& differences) {
-  const std::vector<Difference> decided = Compare(decided_[index], before.fence, whole_);
+void Pass::Leave(size_t index, const LeftFence& before, const std::vector<FileDifference>& differences) {
+  const std::vector<FileDifference> decided = Compare(decided_[index], before.fence, whole_);
   bool all = true;
-  for (const Difference& difference : differences) {
-    if (std::ranges::find(decided, difference.file, &Difference::file) != decided.end()) {
+  for (const FileDifference& difference : differences) {
+    if (std::ranges::find(decided, difference.file, &FileDifference::file) != decided.end()) {
       all = false;
       continue;
     }
@@ -147,7 +147,7 @@ void Pass::HandOver() {
     if (!write.cpus.Intersects(stuck_)) SetCpus(node, write.cpus);
   }
   for (size_t i = 0; i < nodes_.size(); ++i) {
-    for (const Difference& difference : Compare(wanted_[i], nodes_[i].now, whole_)) {
+    for (const FileDifference& difference : Compare(wanted_[i], nodes_[i].now, whole_)) {
       if (difference.file == kCpusetCpus || IsPartitionFile(difference.file)) continue;
       if (Write(nodes_[i], difference.file, difference.expected)) CopyFile(difference.file, wanted_[i], nodes_[i].now);
     }
@@ -157,7 +157,7 @@ void Pass::HandOver() {
 
 void Pass::SetPartition(TreeNode& node, const Fence& wanted) {
   if (wanted.partition == "root" && node.now.cpus != wanted.cpus) return;  // not handed over yet
-  for (const Difference& difference : Compare(wanted, node.now, whole_)) {
+  for (const FileDifference& difference : Compare(wanted, node.now, whole_)) {
     if (!IsPartitionFile(difference.file)) continue;
     cpusets_written_ = true;
     partitioned_ |= difference.file == kCpusetCpusPartition;
@@ -200,12 +200,12 @@ void Pass::CheckRepairs() {
     if (std::ranges::none_of(report_.findings, repaired)) continue;
     const absl::StatusOr<FenceState> state = ReadFence(nodes_[i].cgroup);
     if (absl::IsNotFound(state.status())) continue;  // gone with what was wrong in it
-    const std::vector<Difference> left =
-        state.ok() ? Compare(wanted_[i], state->now, whole_) : std::vector<Difference>();
+    const std::vector<FileDifference> left =
+        state.ok() ? Compare(wanted_[i], state->now, whole_) : std::vector<FileDifference>();
     for (Finding& finding : report_.findings) {
       if (!repaired(finding)) continue;
       const bool stands = std::ranges::any_of(
-          left, [&](const Difference& each) { return finding.file.empty() || finding.file == each.file; });
+          left, [&](const FileDifference& each) { return finding.file.empty() || finding.file == each.file; });
       finding.repaired = state.ok() && !stands;
     }
   }

@@ -53,7 +53,7 @@ class Pass {
   void SetPartition(TreeNode& node, const Fence& wanted);
   // A cpuset decides about all below it, so after a write every effective set is read anew.
   void ReadBack();
-  void Leave(size_t index, const LeftFence& before, const std::vector<Difference>& differences);
+  void Leave(size_t index, const LeftFence& before, const std::vector<FileDifference>& differences);
   void CheckRepairs();
 
   const Plan& plan_;

@@ -14,10 +14,6 @@ constexpr uint64_t kMaxWeight = 10000;
 // would take for a pod's cgroup (cm/pod_container_manager_linux.go).
 constexpr std::string_view kQuotaGroup = "containers.quota-shared";
 
-bool IsExclusive(const ContainerAllocation& allocation) {
-  return allocation.cpu_isolation == Isolation::kContainer && allocation.cpus && !allocation.cpus->empty();
-}
-
 NumaSet NodesOf(const std::vector<MemoryBlock>& blocks) {
   NumaSet nodes;
   for (const MemoryBlock& block : blocks) nodes |= block.numa;

@@ -131,8 +131,8 @@ CpuSet Simplified(const CpuSet& cpus, const WholeSets& whole) {
 
 NumaSet Simplified(NumaSet mems, const WholeSets& whole) { return whole.mems.IsSubsetOf(mems) ? NumaSet() : mems; }
 
-std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole) {
-  std::vector<Difference> differences;
+std::vector<FileDifference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole) {
+  std::vector<FileDifference> differences;
   const HeldFiles& held = wanted.held;
   const auto check = [&](bool same, std::string_view file, std::string expected, std::string found) {
     if (!same) differences.push_back({file, std::move(expected), std::move(found)});
@@ -167,7 +167,7 @@ EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet
   return {HoldsOthers(role) ? most - partitions : most, most};
 }
 
-Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,
+Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const FileDifference& difference,
                     std::string_view why) {
   Finding finding;
   finding.kind = kind;

@@ -48,14 +48,14 @@ absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& pl
 absl::StatusOr<std::vector<Cgroup>> OpenParents(const Cgroup& own, const Plan& plan);
 
 // One control file that does not say what a fence wants.
-struct Difference {
+struct FileDifference {
   std::string_view file;
   std::string expected;
   std::string found;
 };
 // All but the CPUs, then cpuset.cpus, then the partition's files. Sets are compared simplified; memory.max counts in
 // whole pages, as the kernel keeps it.
-std::vector<Difference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole);
+std::vector<FileDifference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole);
 
 // Takes over what `from` has for one control file.
 void CopyFile(std::string_view file, const Fence& from, Fence& to);
@@ -77,7 +77,7 @@ struct EffectiveRange {
 EffectiveRange ExpectEffective(CgroupRole role, const CpuSet& cpus, const CpuSet& partitions, const WholeSets& whole);
 
 // Fills in the message: "<path>/<file>: expected …, found …" and the reason.
-Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const Difference& difference,
+Finding MakeFinding(FindingKind kind, const Fence* fence, const std::string& path, const FileDifference& difference,
                     std::string_view why);
 
 }  // namespace podfence

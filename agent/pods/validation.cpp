@@ -39,11 +39,6 @@ constexpr std::array<std::string_view, 11> kStandardResources{"cpu",
                                                               "limits.ephemeral-storage",
                                                               "requests.storage"};
 
-template <size_t n>
-bool OneOf(std::string_view name, const std::array<std::string_view, n>& names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 bool IsHugePages(std::string_view name) { return name.starts_with(kHugePagesPrefix); }
 
 bool IsNative(std::string_view name) {

@@ -19,11 +19,6 @@ namespace {
 
 Place PlaceOf(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
 
-template <size_t n>
-bool OneOf(std::string_view text, const std::array<std::string_view, n>& words) {
-  return std::find(words.begin(), words.end(), text) != words.end();
-}
-
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 // [-+]?[0-9]*\.?[0-9]+([eE][-+][0-9]+)?

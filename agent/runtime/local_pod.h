@@ -75,7 +75,7 @@ class LocalContainer {
   std::function<void()> on_change_;
   ContainerRun status_;
   LogFile log_;
-  BackOff back_off_;
+  RestartBackOff back_off_;
   absl::Time run_end_;
   bool due_ = false;
   bool asked_to_end_ = false;

@@ -45,9 +45,10 @@ ContainerPhase PhaseAfterExit(const Pod& pod, const Container& container, bool i
 // The kubelet's back-off of one container (client-go util/flowcontrol/backoff.go): the first restart is immediate, the
 // next wait `base` from the end of the last run, then twice as long each time up to `max`; forgotten when a run lasted
 // longer than `reset`.
-class BackOff {
+class RestartBackOff {
  public:
-  BackOff(absl::Duration base, absl::Duration max, absl::Duration reset) : base_(base), max_(max), reset_(reset) {}
+  RestartBackOff(absl::Duration base, absl::Duration max, absl::Duration reset)
+      : base_(base), max_(max), reset_(reset) {}
   // How long to wait after a run that ended at `now`.
   absl::Duration WaitAfter(absl::Time now) const {
     return now - last_restart_ <= reset_ ? wait_ : absl::ZeroDuration();

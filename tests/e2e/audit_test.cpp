@@ -23,7 +23,7 @@ using testing::Field;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr char kCgroups[] = "/sys/fs/cgroup/";
+constexpr char kCgroupRoot[] = "/sys/fs/cgroup/";
 // See reference_test.cpp.
 constexpr char kManagers[] = R"(cpuManagerPolicy: static
 memoryManagerPolicy: Static
@@ -55,7 +55,7 @@ class AuditTest : public NodeTest {
     return Await(
         [&] {
           for (const FindingView& finding : Active()) {
-            if (finding.kind != kind || finding.cgroup != Cat(kCgroups, cgroup) || finding.file != file) continue;
+            if (finding.kind != kind || finding.cgroup != Cat(kCgroupRoot, cgroup) || finding.file != file) continue;
             found = finding;
             return true;
           }

@@ -44,7 +44,7 @@ fs::path PodsCgroup() { return fs::path(kCgroups) / (HasSystemd() ? "kubepods.sl
 
 // A configuration of tests/e2e/guest, under the driver of this guest.
 std::string GuestConfig(const std::string& name) {
-  const std::string text = ReadAll(Cat("/e2e/guest/", name));
+  std::string text = ReadAll(Cat("/e2e/guest/", name));
   if (!HasSystemd()) return text;
   return std::regex_replace(std::regex_replace(text, std::regex("SystemdCgroup = false"), "SystemdCgroup = true"),
                             std::regex("cgroupDriver: cgroupfs"), "cgroupDriver: systemd");

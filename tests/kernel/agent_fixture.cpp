@@ -72,7 +72,7 @@ bool WriteCgroupFile(const std::string& cgroup, const std::string& file, const s
   return out.good();
 }
 
-std::optional<uint64_t> CpuStat(const std::string& cgroup, const std::string& key) {
+std::optional<uint64_t> CpuStatOf(const std::string& cgroup, const std::string& key) {
   std::istringstream stat(ReadCgroupFile(cgroup, "cpu.stat"));
   std::string name;
   uint64_t value = 0;

@@ -22,7 +22,7 @@ std::string ReadCgroupFile(const std::string& cgroup, const std::string& file);
 // Writes without an expectation: what the test does to the node behind the agent's back.
 bool WriteCgroupFile(const std::string& cgroup, const std::string& file, const std::string& value);
 // One number of cpu.stat; none where the file or the line is not there.
-std::optional<uint64_t> CpuStat(const std::string& cgroup, const std::string& key);
+std::optional<uint64_t> CpuStatOf(const std::string& cgroup, const std::string& key);
 // A set that the kernel wrote (cpuset.cpus.effective, Cpus_allowed_list); a failure of the test, and empty, where that
 // is none.
 CpuSet ParseCpus(const std::string& list);

@@ -89,14 +89,14 @@ Injection TasksTest::Stranger(std::optional<Outsider>& stranger) {
   const std::string cgroup = "podfence/stranger";
   return {.deed = "a process in a cgroup among the pods'",
           .finding = "drift",
-          .act = [=, this, &stranger]() -> std::optional<absl::Time> {
+          .act = [=, &stranger]() -> std::optional<absl::Time> {
             fs::create_directory(kRoot + cgroup);
             const absl::Time now = absl::Now();
             stranger.emplace(cgroup, [] { pause(); });
             return now;
           },
           .names =
-              [=, this](const FindingView& finding) {
+              [=](const FindingView& finding) {
                 return finding.kind == "drift" && finding.cgroup == kRoot + cgroup && finding.file == "cpuset.cpus";
               },
           .undone =

@@ -62,7 +62,7 @@ Usage ReadUsage(const std::string& cgroup) {
   double closest = 1e9;
   for (int i = 0; i < 10; ++i) {
     const double before = Monotonic();
-    const std::optional<uint64_t> used = CpuStat(cgroup, "usage_usec");
+    const std::optional<uint64_t> used = CpuStatOf(cgroup, "usage_usec");
     const double after = Monotonic();
     EXPECT_TRUE(used.has_value()) << cgroup;
     if (after - before >= closest) continue;
@@ -133,11 +133,11 @@ class MainJobTest : public AgentTest, public ::testing::WithParamInterface<Count
   static void CheckNeverThrottled(std::string cgroup) {
     ASSERT_FALSE(cgroup.empty());
     for (; !cgroup.empty(); cgroup = fs::path(cgroup).parent_path()) {
-      EXPECT_EQ(CpuStat(cgroup, "nr_throttled"), 0u) << cgroup;
-      EXPECT_EQ(CpuStat(cgroup, "throttled_usec"), 0u) << cgroup;
+      EXPECT_EQ(CpuStatOf(cgroup, "nr_throttled"), 0u) << cgroup;
+      EXPECT_EQ(CpuStatOf(cgroup, "throttled_usec"), 0u) << cgroup;
       EXPECT_THAT(ReadCgroupFile(cgroup, "cpu.max"), ::testing::StartsWith("max ")) << cgroup;
     }
-    EXPECT_EQ(CpuStat("", "nr_throttled").value_or(0), 0u);
+    EXPECT_EQ(CpuStatOf("", "nr_throttled").value_or(0), 0u);
   }
 
   // All containers' CPU time over the windows, read from cgroupfs, with the agent's snapshots beside.

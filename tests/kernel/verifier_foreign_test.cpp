@@ -21,12 +21,12 @@
 namespace podfence {
 namespace {
 
-constexpr char kRoot[] = "/sys/fs/cgroup/";
+constexpr char kCgroups[] = "/sys/fs/cgroup/";
 constexpr absl::Duration kRound = absl::Milliseconds(100);
 constexpr int kRounds = 30;
 
-void WriteFile(const std::string& path, const std::string& value) {
-  std::ofstream file(kRoot + path);
+void WriteUnder(const std::string& path, const std::string& value) {
+  std::ofstream file(kCgroups + path);
   file << value << std::flush;
   ASSERT_TRUE(file.good()) << "cannot write " << value << " to " << path;
 }
@@ -49,7 +49,7 @@ class Spinner {
       _exit(0);
     }
     waitpid(pid_, nullptr, WUNTRACED);
-    WriteFile(cgroup + "/cgroup.procs", std::to_string(pid_));
+    WriteUnder(cgroup + "/cgroup.procs", std::to_string(pid_));
     cpu_set_t set;
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
@@ -90,10 +90,10 @@ class ForeignTimeTest : public testing::Test {
  protected:
   void SetUp() override {
     for (const char* cgroup : {"test", "test/one", "test/two", "test/pool", "test/host"}) {
-      std::filesystem::create_directory(std::string(kRoot) + cgroup);
+      std::filesystem::create_directory(std::string(kCgroups) + cgroup);
     }
-    WriteFile("test/cgroup.subtree_control", "+cpu +cpuset");
-    WriteFile("init.scope/cpuset.cpus", "0-1");
+    WriteUnder("test/cgroup.subtree_control", "+cpu +cpuset");
+    WriteUnder("init.scope/cpuset.cpus", "0-1");
     absl::StatusOr<std::unique_ptr<Verifier>> started = Verifier::Start({.cgroup_root = "/sys/fs/cgroup"});
     ASSERT_TRUE(started.ok()) << started.status();
     verifier_ = *std::move(started);
@@ -109,11 +109,11 @@ class ForeignTimeTest : public testing::Test {
   void TearDown() override {
     verifier_.reset();
     for (const char* cgroup : {"test/one", "test/two", "test/pool", "test/host", "test"}) {
-      for (int i = 0; i < 100 && rmdir((kRoot + std::string(cgroup)).c_str()) != 0; ++i) {
+      for (int i = 0; i < 100 && rmdir((kCgroups + std::string(cgroup)).c_str()) != 0; ++i) {
         absl::SleepFor(absl::Milliseconds(20));
       }
     }
-    WriteFile("init.scope/cpuset.cpus", "0-23");
+    WriteUnder("init.scope/cpuset.cpus", "0-23");
   }
   Observation Read() {
     absl::StatusOr<Observation> seen = verifier_->Read();

@@ -17,7 +17,7 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-using State = PreflightCheck::State;
+using CheckState = PreflightCheck::State;
 
 class PreflightTest : public testing::Test {
  protected:
@@ -53,21 +53,21 @@ class PreflightTest : public testing::Test {
 };
 
 TEST_F(PreflightTest, TheKubeletsOwnManagersStandInTheWay) {
-  EXPECT_EQ(Find("kubelet").state, State::kOk);
+  EXPECT_EQ(Find("kubelet").state, CheckState::kOk);
   tree_.Set("kubelet/config.yaml", "cpuManagerPolicy: static");
-  EXPECT_EQ(Find("kubelet").state, State::kFailed);
+  EXPECT_EQ(Find("kubelet").state, CheckState::kFailed);
   EXPECT_THAT(Find("kubelet").remedy, HasSubstr("cpuManagerPolicy: none"));
   tree_.Set("kubelet/config.yaml", "memoryManagerPolicy: Static");
-  EXPECT_EQ(Find("kubelet").state, State::kFailed);
+  EXPECT_EQ(Find("kubelet").state, CheckState::kFailed);
   tree_.Set("kubelet/config.yaml", "cpuManagerPolicy: [");
-  EXPECT_EQ(Find("kubelet").state, State::kWarning) << "what cannot be read is said";
+  EXPECT_EQ(Find("kubelet").state, CheckState::kWarning) << "what cannot be read is said";
   tree_.Remove("kubelet/config.yaml");
-  EXPECT_EQ(Find("kubelet").state, State::kWarning);
+  EXPECT_EQ(Find("kubelet").state, CheckState::kWarning);
 }
 
 TEST_F(PreflightTest, StateOfAnEarlierPolicyStandsInTheWay) {
   tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"static","defaultCpuSet":"0-3"})");
-  EXPECT_EQ(Find("kubelet state").state, State::kFailed);
+  EXPECT_EQ(Find("kubelet state").state, CheckState::kFailed);
   EXPECT_THAT(Find("kubelet state").remedy, HasSubstr("remove"));
   tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"none"})");
   const std::vector<PreflightCheck> checks = Preflight(config_, options_);
@@ -75,43 +75,43 @@ TEST_F(PreflightTest, StateOfAnEarlierPolicyStandsInTheWay) {
 }
 
 TEST_F(PreflightTest, ARuntimeMustListen) {
-  EXPECT_EQ(Find("NRI").state, State::kFailed);
+  EXPECT_EQ(Find("NRI").state, CheckState::kFailed);
   const UniqueFd listener = Listen("nri.sock");
-  EXPECT_EQ(Find("NRI").state, State::kOk);
+  EXPECT_EQ(Find("NRI").state, CheckState::kOk);
 }
 
 TEST_F(PreflightTest, UnderTheSystemdDriverTheBusIsWanted) {
   const std::vector<PreflightCheck> checks = Preflight(config_, options_);
   EXPECT_EQ(std::ranges::count(checks, "systemd", &PreflightCheck::name), 0) << "the cgroupfs driver";
   tree_.Set("kubelet/config.yaml", "cgroupDriver: systemd");
-  EXPECT_EQ(Find("systemd").state, State::kWarning);
+  EXPECT_EQ(Find("systemd").state, CheckState::kWarning);
   EXPECT_THAT(Find("systemd").remedy, HasSubstr("/run/dbus"));
   const UniqueFd listener = Listen("run/dbus/system_bus_socket");
-  EXPECT_EQ(Find("systemd").state, State::kOk);
+  EXPECT_EQ(Find("systemd").state, CheckState::kOk);
   // The kubelet has it from the runtime.
   tree_.Set("kubelet/config.yaml", "cpuManagerPolicy: none");
   std::filesystem::create_directories(tree_.path() + "/cgroup/kubepods.slice");
-  EXPECT_EQ(Find("systemd").state, State::kOk);
+  EXPECT_EQ(Find("systemd").state, CheckState::kOk);
 }
 
 TEST_F(PreflightTest, OtherPluginsAreNamed) {
-  EXPECT_EQ(Find("other NRI plugins").state, State::kOk);
+  EXPECT_EQ(Find("other NRI plugins").state, CheckState::kOk);
   tree_.Set("opt/nri/plugins/10-balloons", "");
-  EXPECT_EQ(Find("other NRI plugins").state, State::kWarning);
+  EXPECT_EQ(Find("other NRI plugins").state, CheckState::kWarning);
   EXPECT_THAT(Find("other NRI plugins").found, HasSubstr("10-balloons"));
 }
 
 TEST_F(PreflightTest, ToAuditTheKubeletsManagersMustBeOn) {
   config_.mode = "audit";
   config_.kubelet_state_directory = "/kubelet";
-  EXPECT_EQ(Find("kubelet").state, State::kFailed);
+  EXPECT_EQ(Find("kubelet").state, CheckState::kFailed);
   EXPECT_THAT(Find("kubelet").found, HasSubstr("cpu_manager_state: is not there"));
   tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"none","defaultCpuSet":""})");
   tree_.Set("kubelet/memory_manager_state", R"({"policyName":"None","machineState":{}})");
-  EXPECT_EQ(Find("kubelet").state, State::kFailed);
+  EXPECT_EQ(Find("kubelet").state, CheckState::kFailed);
   EXPECT_THAT(Find("kubelet").remedy, HasSubstr("cpuManagerPolicy: static"));
   tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"static","defaultCpuSet":"0-3"})");
-  EXPECT_EQ(Find("kubelet").state, State::kOk);
+  EXPECT_EQ(Find("kubelet").state, CheckState::kOk);
   const std::vector<PreflightCheck> checks = Preflight(config_, options_);
   for (const char* name : {"NRI", "state directory", "cpuset partitions"}) {
     EXPECT_EQ(std::ranges::count(checks, name, &PreflightCheck::name), 0) << name << " is not needed";
@@ -120,10 +120,10 @@ TEST_F(PreflightTest, ToAuditTheKubeletsManagersMustBeOn) {
 }
 
 TEST_F(PreflightTest, TheExitCodeIsOfWhatFailed) {
-  EXPECT_EQ(Find("cgroup v2").state, State::kFailed) << "there is none in this tree";
-  EXPECT_EQ(Find("state directory").state, State::kOk);
+  EXPECT_EQ(Find("cgroup v2").state, CheckState::kFailed) << "there is none in this tree";
+  EXPECT_EQ(Find("state directory").state, CheckState::kOk);
   EXPECT_EQ(PreflightExitCode(Preflight(config_, options_)), 1);
-  EXPECT_EQ(PreflightExitCode({{.name = "a", .state = State::kWarning, .found = "", .remedy = ""}}), 0);
+  EXPECT_EQ(PreflightExitCode({{.name = "a", .state = CheckState::kWarning, .found = "", .remedy = ""}}), 0);
 }
 
 }  // namespace

@@ -87,7 +87,7 @@ TEST(MemoryManagerTest, AnAffinityThatDoesNotSufficeIsExtended) {
 
 TEST(MemoryManagerTest, RefusalsHaveTheReferencesWords) {
   const MemoryManager manager = Manager(MachineOf({4, 4, 4}));
-  const auto refuse = [&](const char* memory, std::vector<NumaSet> used, Hint affinity) {
+  const auto refuse = [&](const char* memory, const std::vector<NumaSet>& used, Hint affinity) {
     const auto pod = GuaranteedPod({Equal("app", {{"cpu", "1"}, {"memory", memory}})});
     Draft draft = DraftOf(pod, manager.InitialNodes());
     for (NumaSet set : used) {

@@ -129,7 +129,7 @@ class Course {
     RC_ASSERT(status.ok());
   }
 
-  void Admit(std::shared_ptr<const Pod> pod) {
+  void Admit(const std::shared_ptr<const Pod>& pod) {
     if (!ValidatePod(*pod).empty()) return;
     const AdmitResult result = allocator_.Admit(state_, pod);
     RC_ASSERT(SameResult(result, allocator_.Admit(state_, pod)));

@@ -159,7 +159,7 @@ TEST(ValidateTest, SlicesOfABubbleAreApartWhileBothRun) {
   const auto error = [](size_t container, CpuSet cpus) {
     PodAllocation pod = Bubble();
     pod.containers[container].cpus = std::move(cpus);
-    const std::string of_state = StateError(With(pod));
+    std::string of_state = StateError(With(pod));
     EXPECT_EQ(of_state, ChangeError(Initial(), Admission(With(pod))));
     return of_state;
   };

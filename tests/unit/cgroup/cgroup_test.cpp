@@ -16,8 +16,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
-
 TEST(CgroupTest, ChildrenAreDirectoriesOnly) {
   CgroupTree tree({File("cgroup.procs", ""), Dir("b", {}), Dir("a", {}), Link("link", "a")});
   const Cgroup root = *Cgroup::Open(tree.path());

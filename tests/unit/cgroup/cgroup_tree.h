@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace podfence {
 
 struct TreeEntry {
@@ -35,6 +37,8 @@ inline TreeEntry Dir(std::string name, std::vector<TreeEntry> children) {
 inline TreeEntry Link(std::string name, std::string target) {
   return {TreeEntry::Kind::kLink, std::move(name), std::move(target), {}};
 }
+
+inline std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 class CgroupTree {
  public:

@@ -7,6 +7,8 @@
 #include <sstream>
 #include <string>
 
+#include "tests/unit/commands/shown.h"
+
 namespace podfence {
 namespace {
 
@@ -14,8 +16,6 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-constexpr Terminal kPlain80 = {80, false};
 
 json Refusal() {
   return json::parse(R"({"pod": "default/wide", "admitted": false, "reason": "TopologyAffinityError",

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "agent/core/text.h"
+#include "tests/unit/commands/shown.h"
 
 namespace podfence {
 namespace {
@@ -13,8 +14,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-CpuSet Cpus(std::string_view list) { return *CpuSet::Parse(list); }
 
 // `nodes` nodes of `cores` cores with two threads each: thread 1 of core i is CPU i + nodes * cores.
 Machine Smt(int nodes, int cores) {

@@ -45,7 +45,7 @@ class PlanTest : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
   std::string Write(const std::string& name, const std::string& text) const {
-    const std::string path = Cat(directory_, "/", name);
+    std::string path = Cat(directory_, "/", name);
     std::ofstream(path) << text;
     return path;
   }

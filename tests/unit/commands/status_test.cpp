@@ -12,6 +12,7 @@
 #include "agent/core/text.h"
 #include "agent/server/http_server.h"
 #include "agent/server/snapshot_json.h"
+#include "tests/unit/commands/shown.h"
 
 namespace podfence {
 namespace {
@@ -20,10 +21,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-constexpr Terminal kPlain80 = {80, false};
-
-CpuSet Cpus(std::string_view list) { return *CpuSet::Parse(list); }
 
 ContainerView Container(std::string name, std::string assignment, std::string_view cpus, double promised) {
   ContainerView view;
@@ -231,12 +228,6 @@ TEST(StatusView, CountersCarryTheReferencesNames) {
             "resource_manager_container_assignments    pod_exclusive     0       0\n"
             "resource_manager_container_assignments    pod_shared        0       2\n");
 }
-
-struct Result {
-  int exit_code;
-  std::string out;
-  std::string err;
-};
 
 Result Status(std::vector<std::string> arguments) {
   std::ostringstream out;

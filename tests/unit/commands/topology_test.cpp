@@ -10,6 +10,7 @@
 
 #include "agent/commands/commands.h"
 #include "agent/topology/topology.h"
+#include "tests/unit/commands/shown.h"
 
 namespace podfence {
 namespace {
@@ -17,12 +18,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-struct Result {
-  int exit_code;
-  std::string out;
-  std::string err;
-};
 
 Result Call(const std::vector<std::string>& arguments) {
   std::ostringstream out;

@@ -25,14 +25,14 @@ Machine MachineWith(std::vector<NumaNode> nodes) {
   return machine;
 }
 
-Config Parsed(std::string_view text) {
+Config ConfigOf(std::string_view text) {
   const absl::StatusOr<Config> config = ParseConfig(text, "podfence.yaml");
   EXPECT_TRUE(config.ok()) << config.status();
   return config.value_or(Config());
 }
 
 Policy Composed(std::string_view text, const Machine& machine) {
-  const absl::StatusOr<Policy> policy = ComposePolicy(Parsed(text), machine);
+  const absl::StatusOr<Policy> policy = ComposePolicy(ConfigOf(text), machine);
   EXPECT_TRUE(policy.ok()) << policy.status();
   return policy.value_or(Policy());
 }
@@ -90,7 +90,7 @@ TEST(ComposePolicy, WhatTheOperatorGaveStays) {
 
 TEST(ComposePolicy, MoreThanTheMachineHasIsAnError) {
   const absl::StatusOr<Policy> policy = ComposePolicy(
-      Parsed("systemReserved: {memory: 3Gi}\n"), MachineWith({NodeWith(0, kGiB), NodeWith(1, kGiB, {{2048, 1000}})}));
+      ConfigOf("systemReserved: {memory: 3Gi}\n"), MachineWith({NodeWith(0, kGiB), NodeWith(1, kGiB, {{2048, 1000}})}));
   EXPECT_EQ(policy.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(policy.status().message()), HasSubstr("reserve less"));
 }

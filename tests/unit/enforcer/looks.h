@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "agent/enforcer/inspect.h"
+#include "agent/enforcer/plan.h"
 #include "tests/unit/cgroup/cgroup_tree.h"
 
 namespace podfence {
@@ -22,6 +23,12 @@ Inspection LookWithoutTouching(const CgroupTree& tree, Take take) {
   EXPECT_EQ(tree.Contents(), before) << "a look writes nothing";
   EXPECT_TRUE(inspection.ok()) << inspection.status();
   return inspection.ok() ? *std::move(inspection) : Inspection();
+}
+
+// The CPUs of the fence at a path.
+inline std::string CpusOf(const Plan& plan, const std::string& path) {
+  const Fence* fence = plan.Find(path);
+  return fence == nullptr ? "no such fence" : fence->cpus.ToString();
 }
 
 // A finding that nothing was done about.

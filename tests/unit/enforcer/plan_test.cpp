@@ -4,6 +4,7 @@
 
 #include "agent/core/text.h"
 #include "agent/enforcer/kube_values.h"
+#include "tests/unit/enforcer/looks.h"
 #include "tests/unit/enforcer/pods.h"
 
 namespace podfence {
@@ -22,10 +23,6 @@ Plan PlanOf(const std::string& shared, std::initializer_list<PodAllocation> pods
 std::string QuotaOf(const Plan& plan, const std::string& path) {
   const Fence* fence = plan.Find(path);
   return fence == nullptr ? "no such fence" : fence->cpu_max.ToString();
-}
-std::string CpusOf(const Plan& plan, const std::string& path) {
-  const Fence* fence = plan.Find(path);
-  return fence == nullptr ? "no such fence" : fence->cpus.ToString();
 }
 std::vector<FindingKind> KindsOf(const Plan& plan) {
   std::vector<FindingKind> kinds;
@@ -60,13 +57,13 @@ TEST(KubeValuesTest, PodAmountsCountSidecarsAndTheLargestInitContainer) {
                    {App("app", "1", "1Gi")});
   EXPECT_EQ(PodLimits(pod).cpu_milli, 3000);                 // first
   EXPECT_EQ(PodLimits(pod).memory_bytes, int64_t{5} << 30);  // mesh and second
-  pod.overhead = Amounts("250m");
+  pod.overhead = Resources("250m");
   EXPECT_EQ(PodLimits(pod).cpu_milli, 3250);
   EXPECT_EQ(PodRequests(pod).cpu_milli, 3250);
   pod.containers[0].resources.limits.clear();
   EXPECT_EQ(PodLimits(pod).cpu_milli, std::nullopt) << "not every container declares it";
   pod.resources.emplace();
-  pod.resources->limits = Amounts("8");
+  pod.resources->limits = Resources("8");
   EXPECT_EQ(PodLimits(pod).cpu_milli, 8250);
 }
 
@@ -195,7 +192,7 @@ TEST(PlanTest, OwnersHaveASchedulingDomainWhereTheKernelHasThem) {
 
 TEST(PlanTest, PodsWithoutExclusiveContainersKeepTheKubeletsLayout) {
   Pod burstable = NewPod("b", {}, {App("one", "1500m", "1Gi"), App("two", "500m")});
-  burstable.containers[0].resources.requests = Amounts("200m");
+  burstable.containers[0].resources.requests = Resources("200m");
   burstable.qos = QosClass::kBurstable;
   const Plan plan = PlanOf("0-23", {Decide(burstable, {NodeShared("one"), NodeShared("two")}),
                                     Decide(NewPod("e", {}, {App("only")}), {NodeShared("only")}),

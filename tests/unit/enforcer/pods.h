@@ -13,7 +13,7 @@
 
 namespace podfence {
 
-inline ResourceList Amounts(const std::string& cpu, const std::string& memory = "") {
+inline ResourceList Resources(const std::string& cpu, const std::string& memory = "") {
   ResourceList list;
   if (!cpu.empty()) list.emplace("cpu", *Quantity::Parse(cpu));
   if (!memory.empty()) list.emplace("memory", *Quantity::Parse(memory));
@@ -24,7 +24,7 @@ inline ResourceList Amounts(const std::string& cpu, const std::string& memory = 
 inline Container App(const std::string& name, const std::string& cpu = "", const std::string& memory = "") {
   Container container;
   container.name = name;
-  container.resources.limits = container.resources.requests = Amounts(cpu, memory);
+  container.resources.limits = container.resources.requests = Resources(cpu, memory);
   return container;
 }
 inline Container Sidecar(const std::string& name, const std::string& cpu = "", const std::string& memory = "") {
@@ -77,7 +77,7 @@ inline Pod NewPod(const std::string& uid, const std::string& cpu, const std::str
                   std::vector<Container> init, std::vector<Container> apps) {
   Pod pod = NewPod(uid, std::move(init), std::move(apps));
   pod.resources.emplace();
-  pod.resources->limits = pod.resources->requests = Amounts(cpu, memory);
+  pod.resources->limits = pod.resources->requests = Resources(cpu, memory);
   return pod;
 }
 

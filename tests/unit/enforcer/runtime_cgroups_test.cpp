@@ -6,6 +6,7 @@
 #include "agent/enforcer/enforcer.h"
 #include "agent/enforcer/inspect.h"
 #include "tests/unit/enforcer/fake_node.h"
+#include "tests/unit/enforcer/looks.h"
 #include "tests/unit/enforcer/pods.h"
 
 namespace podfence {
@@ -17,10 +18,6 @@ using testing::IsEmpty;
 
 Plan PlanOf(const NodeState& state, const Places& places) {
   return MakePlan(state, {CpuSet::Range(0, 23), CpuSet{0}, true, true, &places});
-}
-std::string CpusOf(const Plan& plan, const std::string& path) {
-  const Fence* fence = plan.Find(path);
-  return fence == nullptr ? "no fence" : fence->cpus.ToString();
 }
 
 Places MlPlaces() {

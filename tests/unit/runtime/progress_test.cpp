@@ -113,7 +113,7 @@ TEST(ProgressTest, RestartPolicies) {
 }
 
 TEST(BackOffTest, FirstAtOnceThenDoublingThenForgotten) {
-  BackOff back_off(absl::Seconds(10), absl::Minutes(5), absl::Minutes(10));
+  RestartBackOff back_off(absl::Seconds(10), absl::Minutes(5), absl::Minutes(10));
   absl::Time now = absl::UnixEpoch();
   std::vector<int64_t> waits;
   for (int run = 0; run < 8; ++run) {

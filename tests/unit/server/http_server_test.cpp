@@ -229,7 +229,7 @@ TEST_F(HttpServerTest, IdlePeersHoldFewDescriptorsAndAreDropped) {
 TEST_F(HttpServerTest, ItsPortIsFreeAtOnceWhileARequestIsInProgress) {
   std::promise<void> asked;
   std::promise<void> go_on;
-  const auto full = std::make_shared<const Snapshot>(FullSnapshot());
+  auto full = std::make_shared<const Snapshot>(FullSnapshot());
   absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start(
       "127.0.0.1", 0,
       {.snapshot =

@@ -18,7 +18,7 @@
 namespace podfence {
 namespace {
 
-void DestroyObject(podfence_interrupts* object) { podfence_interrupts__destroy(object); }
+void DestroyInterrupts(podfence_interrupts* object) { podfence_interrupts__destroy(object); }
 
 constexpr uint32_t kSlot = 1;
 
@@ -70,7 +70,7 @@ class RunTest : public testing::Test {
 
   uint32_t cpus_ = 1;
   uint32_t cpu_ = 0;
-  std::unique_ptr<podfence_interrupts, FreeWith<DestroyObject>> object_;
+  std::unique_ptr<podfence_interrupts, FreeWith<DestroyInterrupts>> object_;
 };
 
 TEST_F(RunTest, AHardInterruptIsTheOwners) {

@@ -25,7 +25,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-void DestroyObject(podfence_task_bandwidth* object) { podfence_task_bandwidth__destroy(object); }
+void DestroyTaskBandwidth(podfence_task_bandwidth* object) { podfence_task_bandwidth__destroy(object); }
 
 // The cpu controller of cgroup v1, or of v2 where the root passes it on.
 struct Controller {
@@ -118,7 +118,7 @@ class ThrottleTest : public testing::Test {
   bool made_ = false;
   std::string group_;
   pid_t pid_ = -1;
-  std::unique_ptr<podfence_task_bandwidth, FreeWith<DestroyObject>> object_;
+  std::unique_ptr<podfence_task_bandwidth, FreeWith<DestroyTaskBandwidth>> object_;
   LinkPtr link_;
 };
 
