@@ -57,7 +57,9 @@ class AgentTest : public ::testing::Test {
   void PauseAgent() { kill(agent_, SIGSTOP); }
   void ResumeAgent() { kill(agent_, SIGCONT); }
   void AddManifest(const std::string& name, const std::string& text);
-  void AddExamplePods();
+  // The containers' loops fill the CPUs of the machine that runs the guest: kOneEach, where that proves nothing.
+  enum class Loops { kAsManyAsCpus, kOneEach };
+  void AddExamplePods(Loops loops = Loops::kAsManyAsCpus);
   void RemoveManifest(const std::string& name);
 
   Snapshot Now();
@@ -88,6 +90,7 @@ class AgentTest : public ::testing::Test {
   std::pair<int, std::string> RunToEnd(const std::vector<std::string>& arguments);
   void RemovePods();
   pid_t agent_ = -1;
+  size_t processes_ = 0;   // of the example pods
   std::string host_cpus_;  // of init.scope, before the agent
 };
 

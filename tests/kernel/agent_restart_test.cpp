@@ -31,7 +31,7 @@ void ExpectNoRestarts(const Snapshot& snapshot) {
 class RestartTest : public AgentTest, public ::testing::WithParamInterface<int> {};
 
 TEST_P(RestartTest, DecisionsAndProcessesGoOn) {
-  AddExamplePods();
+  AddExamplePods(Loops::kOneEach);
   StartAgent("pod");
   ASSERT_TRUE(AwaitExamplePods());
   const std::string decided = Decisions(Now());
@@ -92,7 +92,7 @@ TEST_F(ManifestTest, ARemovedManifestEndsItsPodAndABadOneTouchesNothing) {
 }
 
 TEST_F(ManifestTest, ADamagedCheckpointIsSetAsideAndThePodsGoOn) {
-  AddExamplePods();
+  AddExamplePods(Loops::kOneEach);
   StartAgent("pod");
   ASSERT_TRUE(AwaitExamplePods());
   const std::map<std::string, std::string> containers = Containers();

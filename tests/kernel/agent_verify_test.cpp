@@ -45,7 +45,7 @@ class VerifyTest : public AgentTest {
  protected:
   void SetUp() override {
     AgentTest::SetUp();
-    AddExamplePods();
+    AddExamplePods(Loops::kOneEach);
     StartAgent("pod");
     ASSERT_TRUE(AwaitExamplePods());
     const Snapshot start = Now();
