@@ -20,12 +20,8 @@ constexpr int kTimes = 50;
 
 TEST_F(MatrixTest, WritesAreFoundAndUndone) {
   Start("600s");  // no sweep helps
-  Inject(Write(main_, "cpuset.cpus", std::to_string(own_.First())), kTimes);
-  Inject(Write(helper_, "cpuset.cpus", (pool_ | own_).ToString()), kTimes);
-  Inject(Write(main_, "cpu.max", "50000 100000"), kTimes);
-  Inject(Write(pod_, "cpu.max", "50000 100000"), kTimes);
-
-  // Widened from outside: the kernel grants what the cpuset has, so that nothing is to be undone.
+  // Widened from outside: the kernel grants what the cpuset has, so that nothing is to be undone. First, so that the
+  // looks that the writes ask for see that it is over.
   const std::set<pid_t> pids = Processes(main_);
   ASSERT_EQ(pids.size(), 1U);
   const pid_t pid = *pids.begin();
@@ -39,6 +35,11 @@ TEST_F(MatrixTest, WritesAreFoundAndUndone) {
           .names = [&](const FindingView& finding) { return finding.kind == "drift" && finding.container == "main"; },
           .probes = {"affinity_request"}},
          kTimes);
+
+  Inject(Write(main_, "cpuset.cpus", std::to_string(own_.First())), kTimes);
+  Inject(Write(helper_, "cpuset.cpus", (pool_ | own_).ToString()), kTimes);
+  Inject(Write(main_, "cpu.max", "50000 100000"), kTimes);
+  Inject(Write(pod_, "cpu.max", "50000 100000"), kTimes);
   Finish();
 }
 
