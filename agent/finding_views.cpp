@@ -91,7 +91,7 @@ FindingView ViewOf(const KernelFinding& finding, const KernelContext& context) {
       if (finding.by_pid != 0) view.by = FindingActor{.pid = finding.by_pid, .comm = finding.by_comm};
       break;
   }
-  if (finding.duration_ns > 0) view.duration_seconds = Seconds(finding.duration_ns);
+  if (finding.duration_ns > 0) view.duration_seconds = NanosToSeconds(finding.duration_ns);
   return view;
 }
 

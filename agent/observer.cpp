@@ -52,7 +52,7 @@ std::vector<ThrottlingView> Levels(const std::vector<Bandwidth>& bandwidth) {
                       .limited = level.quota_us.has_value(),
                       .periods = level.periods,
                       .throttled_periods = level.throttled_periods,
-                      .throttled_seconds = Seconds(level.throttled_ns)});
+                      .throttled_seconds = NanosToSeconds(level.throttled_ns)});
   }
   return levels;
 }
@@ -89,7 +89,7 @@ Snapshot Observer::Look(const Context& context) {
   kernel_.up = seen.ok();
   kernel_.duration_seconds = MonotonicSeconds() - begin;
   if (!seen.ok()) ++kernel_.errors;
-  snapshot.monotonic = seen.ok() ? Seconds(seen->taken_ns) : begin;
+  snapshot.monotonic = seen.ok() ? NanosToSeconds(seen->taken_ns) : begin;
 
   const std::vector<ContainerRun> statuses = context.runtime.Containers();
   for (const auto& [uid, allocation] : snapshot.state.pods) {
@@ -110,12 +110,12 @@ Snapshot Observer::Look(const Context& context) {
   totals_.run_queue = run_queue_.sums();
 
   if (seen.ok()) {
-    for (size_t i = 0; i < kForeignClasses; ++i) totals_.foreign_seconds[i] = Seconds(seen->foreign_ns[i]);
-    totals_.escaped_seconds = Seconds(seen->escape_ns);
+    for (size_t i = 0; i < kForeignClasses; ++i) totals_.foreign_seconds[i] = NanosToSeconds(seen->foreign_ns[i]);
+    totals_.escaped_seconds = NanosToSeconds(seen->escape_ns);
     totals_.interrupts.clear();
     for (const auto& [cpu, time] : seen->interrupts) {
       totals_.interrupts.push_back(
-          {.cpu = cpu, .hard_seconds = Seconds(time.hard_ns), .soft_seconds = Seconds(time.soft_ns)});
+          {.cpu = cpu, .hard_seconds = NanosToSeconds(time.hard_ns), .soft_seconds = NanosToSeconds(time.soft_ns)});
     }
     snapshot.lost_events = seen->lost_findings + seen->failed_helpers + seen->missed_runs;
   }
@@ -129,7 +129,7 @@ Snapshot Observer::Look(const Context& context) {
                                .reason = probe.reason,
                                .fallback = probe.fallback,
                                .runs = probe.run_count,
-                               .run_seconds = Seconds(probe.run_time_ns),
+                               .run_seconds = NanosToSeconds(probe.run_time_ns),
                                .wanted = probe.wanted});
   }
   snapshot.counters = ledger.counters();
@@ -176,12 +176,12 @@ ContainerView Observer::LookAt(const Context& context, const PodAllocation& allo
   if (view.cpus.empty()) view.cpus = fence->fence.cpus;
   view.promised_cpus = PromisedCpus(held, fence->bandwidth);
   view.throttling = Levels(fence->bandwidth);
-  view.cpu_seconds = Seconds(fence->bandwidth.empty() ? fence->cpu_ns : fence->bandwidth.front().usage_ns);
-  view.escaped_seconds = Seconds(fence->escape_ns);
-  for (size_t i = 0; i < kForeignClasses; ++i) view.foreign_seconds[i] = Seconds(fence->foreign_ns[i]);
+  view.cpu_seconds = NanosToSeconds(fence->bandwidth.empty() ? fence->cpu_ns : fence->bandwidth.front().usage_ns);
+  view.escaped_seconds = NanosToSeconds(fence->escape_ns);
+  for (size_t i = 0; i < kForeignClasses; ++i) view.foreign_seconds[i] = NanosToSeconds(fence->foreign_ns[i]);
   if (fence->interrupts) {
-    view.irq_seconds = Seconds(fence->interrupts->hard_ns);
-    view.softirq_seconds = Seconds(fence->interrupts->soft_ns);
+    view.irq_seconds = NanosToSeconds(fence->interrupts->hard_ns);
+    view.softirq_seconds = NanosToSeconds(fence->interrupts->soft_ns);
   }
   const bool exclusive = held.cpu_isolation == Isolation::kContainer;
   AddThrottling(uid, exclusive ? container.name : "", view.throttling);

@@ -9,14 +9,14 @@ namespace {
 // With the bounds of every step'th of the kernel's ranges.
 Histogram Ranges(size_t step) {
   std::vector<double> bounds;
-  for (size_t i = 0; i + 1 < kWaitBuckets; i += step) bounds.push_back(Seconds(*WaitHistogram::UpperBoundNs(i)));
+  for (size_t i = 0; i + 1 < kWaitBuckets; i += step) bounds.push_back(NanosToSeconds(*WaitHistogram::UpperBoundNs(i)));
   return Histogram(std::move(bounds));
 }
 
 Histogram Waits(const WaitHistogram& wait) {
   Histogram waits = Ranges(2);
   for (size_t i = 0; i < kWaitBuckets; ++i) waits.counts[(i + 1) / 2] += wait.counts[i];
-  waits.sum = Seconds(wait.total_ns);
+  waits.sum = NanosToSeconds(wait.total_ns);
   return waits;
 }
 

@@ -1,7 +1,6 @@
 #include "agent/commands/promises.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 
 #include "agent/commands/table.h"

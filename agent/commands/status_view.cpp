@@ -1,7 +1,6 @@
 #include "agent/commands/status_view.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <numeric>
 #include <optional>

@@ -6,7 +6,7 @@
 namespace podfence {
 
 // What the kernel counts in nanoseconds, as it is shown.
-constexpr double Seconds(uint64_t nanos) { return static_cast<double>(nanos) / 1e9; }
+constexpr double NanosToSeconds(uint64_t nanos) { return static_cast<double>(nanos) / 1e9; }
 
 // How often values lay in each of some ranges. Monotonic as long as it is only added to.
 struct Histogram {
