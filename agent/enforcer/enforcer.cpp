@@ -263,6 +263,8 @@ void Enforcer::Impl::PassBelow(const Plan& plan, const WholeSets& whole, std::ve
   if (host && (host->applied() != plan.host || pass.partitioned())) {
     host->Apply(plan.host, pass.partitioned(), report.findings);
   }
+  pass.MoveMemory();
+  pass.Report();
   left = pass.Left();
 }
 

@@ -146,12 +146,9 @@ void Pass::HandOver() {
     TreeNode& node = nodes_[write.cgroup];
     if (!write.cpus.Intersects(stuck_)) SetCpus(node, write.cpus);
   }
-  for (size_t i = 0; i < nodes_.size(); ++i) {
-    for (const FileDifference& difference : Compare(wanted_[i], nodes_[i].now, whole_)) {
-      if (difference.file == kCpusetCpus || IsPartitionFile(difference.file)) continue;
-      if (Write(nodes_[i], difference.file, difference.expected)) CopyFile(difference.file, wanted_[i], nodes_[i].now);
-    }
-  }
+  WriteFiles([](std::string_view file) {
+    return file != kCpusetCpus && file != kCpusetMems && !IsPartitionFile(file);
+  });
   for (size_t i = 0; i < nodes_.size(); ++i) SetPartition(nodes_[i], wanted_[i]);
 }
 
@@ -178,8 +175,24 @@ void Pass::SetPartition(TreeNode& node, const Fence& wanted) {
   }
 }
 
+void Pass::WriteFiles(bool (*of)(std::string_view file)) {
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    for (const FileDifference& difference : Compare(wanted_[i], nodes_[i].now, whole_)) {
+      if (!of(difference.file)) continue;
+      if (Write(nodes_[i], difference.file, difference.expected)) CopyFile(difference.file, wanted_[i], nodes_[i].now);
+    }
+  }
+}
+
 void Pass::Grow() {
   for (const CpusetWrite& write : grow_) SetCpus(nodes_[write.cgroup], write.cpus);
+}
+
+void Pass::MoveMemory() {
+  WriteFiles([](std::string_view file) { return file == kCpusetMems; });
+}
+
+void Pass::Report() {
   ReadBack();
   for (const TreeNode& node : nodes_) {
     if (node.fence == nullptr) continue;

@@ -36,11 +36,16 @@ class Pass {
   void FindDrift(const LeftFences& left);
   // Takes shared cgroups, and whoever else has too much, off CPUs that are not theirs, and reads that back.
   void Vacate();
-  // Gives owners their CPUs, except those that a shared cgroup could not be taken off. Then everything but cpusets, and
-  // their scheduling domains.
+  // Gives owners their CPUs, except those that a shared cgroup could not be taken off. Then quotas, weights and limits,
+  // and the owners' scheduling domains.
   void HandOver();
-  // Lets shared cgroups grow, and reads back every effective set and what was repaired.
+  // Lets shared cgroups grow.
   void Grow();
+  // Writes the NUMA nodes. At the end, because the kernel moves the memory of what lives there before such a write
+  // returns (cpuset_write_resmask), however long that takes; nothing else of the fence waits for it.
+  void MoveMemory();
+  // Reads back every effective set and what was repaired.
+  void Report();
   // Whether HandOver made or dissolved a partition: the kernel gives tasks of the root cgroup other CPUs then.
   bool partitioned() const { return partitioned_; }
   // What stands in the files now.
@@ -48,6 +53,8 @@ class Pass {
 
  private:
   bool Write(TreeNode& node, std::string_view file, const std::string& value);
+  // Writes what differs in those files.
+  void WriteFiles(bool (*of)(std::string_view file));
   void SetCpus(TreeNode& node, const CpuSet& cpus);
   // Writes the files of the scheduling domain and reads back what came of it.
   void SetPartition(TreeNode& node, const Fence& wanted);
