@@ -67,6 +67,9 @@ struct Enforcer::Impl {
   std::string sys_root;
   bool repair = true;
   CpuSet offline;  // as of the last Whole
+  // What the last pass read back.
+  WholeSets whole;
+  std::vector<Runner> runners;
 
   absl::StatusOr<WholeSets> Whole();
 
@@ -85,9 +88,8 @@ struct Enforcer::Impl {
   absl::Status TakeOwn(Cgroup cgroup);
   absl::Status FindOwn();
   absl::StatusOr<EnforceReport> Run(const Plan& plan, bool sweep);
-  void PassBelow(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, bool sweep,
-                 EnforceReport& report);
-  absl::Status CheckNobodyShares(const Plan& plan, const Fence& fence) const;
+  void PassBelow(const Plan& plan, std::vector<TreeNode> nodes, bool sweep, EnforceReport& report);
+  absl::Status CheckNobodyShares(const Plan& plan, const Fence& fence, const std::vector<Runner>& others) const;
   absl::StatusOr<Cgroup> OpenFenced(const Cgroup& parent, std::string_view name, const Fence& fence,
                                     const WholeSets& whole);
   absl::StatusOr<Cgroup> ParentOf(const Plan& plan, const Fence& fence, const WholeSets& whole);
@@ -130,20 +132,17 @@ absl::StatusOr<Cgroup> Enforcer::Impl::ParentOf(const Plan& plan, const Fence& f
   return OpenFenced(*pod, parent_path.substr(pod_name.size() + 1), *plan.Find(parent_path), whole);
 }
 
-absl::Status Enforcer::Impl::CheckNobodyShares(const Plan& plan, const Fence& fence) const {
+absl::Status Enforcer::Impl::CheckNobodyShares(const Plan& plan, const Fence& fence,
+                                               const std::vector<Runner>& others) const {
   const CpuSet closed = fence.cpus & plan.exclusive;
   if (closed.empty()) return absl::OkStatus();
-  const absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*own, plan);
-  if (!nodes.ok()) return nodes.status();
   const auto shared_by = [&](const std::string& path, const CpuSet& cpus) {
     return absl::FailedPreconditionError(Cat("container ", fence.container, " of pod ", fence.uid, " must not start: ",
                                              path, " can still run on CPUs ", cpus.ToString(), ", which are not its"));
   };
-  for (const TreeNode& node : *nodes) {
-    if (node.fence != nullptr && HoldsOthers(node.fence->role)) continue;
-    CpuSet foreign = node.effective & closed;
-    if (node.fence != nullptr) foreign -= node.fence->cpus;
-    if (!foreign.empty()) return shared_by(node.cgroup.path(), foreign);
+  for (const Runner& other : others) {
+    const CpuSet foreign = (other.effective & closed) - other.own;
+    if (!foreign.empty()) return shared_by(other.path, foreign);
   }
   if (!host) return absl::OkStatus();
   const absl::StatusOr<std::vector<HostUser>> users = FindHostUsers(root, own_name, closed);
@@ -226,8 +225,9 @@ absl::StatusOr<WholeSets> Enforcer::Impl::Whole() {
 }
 
 absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const Plan& plan, bool sweep) {
-  const absl::StatusOr<WholeSets> whole = Whole();
-  if (!whole.ok()) return whole.status();
+  absl::StatusOr<WholeSets> read_whole = Whole();
+  if (!read_whole.ok()) return read_whole.status();
+  whole = *std::move(read_whole);
   EnforceReport report;
   report.findings = PlanFindings(plan, root, own_name);
   report.shared = plan.shared;
@@ -239,14 +239,13 @@ absl::StatusOr<EnforceReport> Enforcer::Impl::Run(const Plan& plan, bool sweep) 
     if (!read.ok()) return read.status();
     nodes = *std::move(read);
   }
-  PassBelow(plan, *whole, std::move(nodes), sweep, report);
+  PassBelow(plan, std::move(nodes), sweep, report);
   absl::StatusOr<std::optional<Finding>> quota = FindQuotaAbove(root, plan);
   if (quota.ok() && *quota) report.findings.push_back(**std::move(quota));
   return report;
 }
 
-void Enforcer::Impl::PassBelow(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes, bool sweep,
-                               EnforceReport& report) {
+void Enforcer::Impl::PassBelow(const Plan& plan, std::vector<TreeNode> nodes, bool sweep, EnforceReport& report) {
   std::vector<Unseen> unseen;  // an inspection tells of it; here it is no reason to stop
   // Before a repair of cpuset.mems lets the kernel bring it back.
   if (sweep) std::ranges::move(FindMemoryOutside(nodes, unseen), std::back_inserter(report.findings));
@@ -266,6 +265,7 @@ void Enforcer::Impl::PassBelow(const Plan& plan, const WholeSets& whole, std::ve
   pass.MoveMemory();
   pass.Report();
   left = pass.Left();
+  runners = RunnersOf(pass.nodes());
 }
 
 Enforcer::Enforcer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -296,7 +296,9 @@ absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const 
                                                  .left = {},
                                                  .sys_root = std::move(options.sys_root),
                                                  .repair = options.repair,
-                                                 .offline = {}}));
+                                                 .offline = {},
+                                                 .whole = {},
+                                                 .runners = {}}));
 }
 
 absl::Status Enforcer::Prepare() {
@@ -342,7 +344,9 @@ absl::StatusOr<Cgroup> Enforcer::CreateContainerCgroup(const NodeState& state, s
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
   const absl::StatusOr<WholeSets> whole = impl_->Whole();
   if (!whole.ok()) return whole.status();
-  if (absl::Status status = impl_->CheckNobodyShares(plan, *fence); !status.ok()) return status;
+  const absl::StatusOr<std::vector<TreeNode>> nodes = ReadTree(*impl_->own, plan);
+  if (!nodes.ok()) return nodes.status();
+  if (absl::Status status = impl_->CheckNobodyShares(plan, *fence, RunnersOf(*nodes)); !status.ok()) return status;
   const absl::StatusOr<Cgroup> parent = impl_->ParentOf(plan, *fence, *whole);
   if (!parent.ok()) return parent.status();
   // What an earlier start left in it (statistics, cgroups below) is not this one's.
@@ -370,14 +374,12 @@ absl::Status Enforcer::CheckContainer(const NodeState& state, std::string_view u
   const Plan plan = impl_->PlanFor(state);
   const Fence* fence = plan.FindContainer(uid, container);
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
-  const absl::StatusOr<WholeSets> whole = impl_->Whole();
-  if (!whole.ok()) return whole.status();
   const absl::StatusOr<Cgroup> cgroup = OpenBelow(*impl_->own, fence->path);
   if (!cgroup.ok()) return cgroup.status();
   const absl::StatusOr<FenceState> found = ReadFence(*cgroup);
   if (!found.ok()) return found.status();
-  if (absl::Status status = CheckFenced(*cgroup, *fence, *found, *whole); !status.ok()) return status;
-  return impl_->CheckNobodyShares(plan, *fence);
+  if (absl::Status status = CheckFenced(*cgroup, *fence, *found, impl_->whole); !status.ok()) return status;
+  return impl_->CheckNobodyShares(plan, *fence, impl_->runners);
 }
 
 absl::StatusOr<Fence> Enforcer::DecidedFence(const NodeState& state, std::string_view uid,

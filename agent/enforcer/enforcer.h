@@ -80,9 +80,9 @@ class Enforcer {
   // names the one that has. FailedPrecondition too where processes of an earlier start still live in it.
   absl::StatusOr<Cgroup> CreateContainerCgroup(const NodeState& state, std::string_view uid,
                                                std::string_view container);
-  // Whether the container may run in the cgroup that the runtime made for it: it is fenced whole, as read back, and no
-  // shared cgroup still has one of its CPUs. After a pass. FailedPrecondition says what is not as decided; NotFound
-  // where there is no such decision or cgroup.
+  // Whether the container may run in the cgroup that the runtime made for it: it is fenced whole, as read here, and no
+  // shared cgroup still has one of its CPUs, as the pass just before has read back. FailedPrecondition says what is not
+  // as decided; NotFound where there is no such decision or cgroup.
   absl::Status CheckContainer(const NodeState& state, std::string_view uid, std::string_view container) const;
   // What is decided for a container, wherever its cgroup will be. NotFound where nothing is.
   absl::StatusOr<Fence> DecidedFence(const NodeState& state, std::string_view uid, std::string_view container) const;

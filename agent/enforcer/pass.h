@@ -50,6 +50,8 @@ class Pass {
   bool partitioned() const { return partitioned_; }
   // What stands in the files now.
   LeftFences Left() const;
+  // Every cgroup, with its effective set as read back.
+  const std::vector<TreeNode>& nodes() const { return nodes_; }
 
  private:
   bool Write(TreeNode& node, std::string_view file, const std::string& value);

@@ -111,6 +111,15 @@ absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& pl
   return reader.Take();
 }
 
+std::vector<Runner> RunnersOf(const std::vector<TreeNode>& nodes) {
+  std::vector<Runner> runners;
+  for (const TreeNode& node : nodes) {
+    if (node.fence != nullptr && HoldsOthers(node.fence->role)) continue;
+    runners.push_back({node.cgroup.path(), node.effective, node.fence != nullptr ? node.fence->cpus : CpuSet()});
+  }
+  return runners;
+}
+
 absl::StatusOr<std::vector<Cgroup>> OpenParents(const Cgroup& own, const Plan& plan) {
   std::vector<Cgroup> parents;
   for (const Fence& fence : plan.fences) {

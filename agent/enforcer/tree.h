@@ -43,6 +43,15 @@ absl::StatusOr<Cgroup> OpenBelow(const Cgroup& own, std::string_view path);
 absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan,
                                                std::vector<Unseen>* unseen = nullptr);
 
+// A cgroup that processes may live in: where they can run, and which of these CPUs a decision gives it.
+struct Runner {
+  std::string path;  // absolute
+  CpuSet effective;
+  CpuSet own;
+};
+// Those that hold others of ours are left out: no process lives in them.
+std::vector<Runner> RunnersOf(const std::vector<TreeNode>& nodes);
+
 // The own cgroup, the pods' and their groups: each must pass its controllers on, or the fences below are not there at
 // all.
 absl::StatusOr<std::vector<Cgroup>> OpenParents(const Cgroup& own, const Plan& plan);

@@ -193,8 +193,9 @@ TEST_F(RuntimeCgroupsTest, AnInspectionThatKnowsThePlacesHoldsThemAgainstTheDeci
 
 TEST_F(RuntimeCgroupsTest, AContainerDoesNotStartWhileItsCpusAreShared) {
   MakeKubepods();
+  tree_.Remove("kubepods/burstable/cpuset.cpus.effective");
+  tree_.Set("kubepods/burstable/cpuset.cpus.effective", "0-23");  // whatever is written
   Apply();
-  tree_.Set("kubepods/burstable/cpuset.cpus", "0-23");
   const absl::Status status = enforcer_->CheckContainer(state_, "ml", "ml-training");
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(status.message(), HasSubstr("burstable"));
