@@ -30,7 +30,12 @@ absl::StatusOr<Sight> Fencer::SightOf(absl::StatusOr<EnforceReport> report) {
     }
     units_->Follow(report->live, changed);
   }
-  std::erase_if(report->findings, [this](const Finding& finding) { return WasAnnounced(finding); });
+  std::erase_if(report->findings, [this](const Finding& finding) {
+    // Until a container starts, what lies in its cgroup is the runtime's, which came from elsewhere.
+    const bool of_runtime =
+        finding.kind == FindingKind::kMemoryOutside && !alive_.contains({finding.pod, finding.container});
+    return of_runtime || WasAnnounced(finding);
+  });
   return Sight{.live = std::move(report->live), .findings = std::move(report->findings), .writes = report->writes};
 }
 

@@ -20,6 +20,8 @@ enum podfence_fence_kind {
   PODFENCE_PODS = 4,
 };
 
+#define PODFENCE_IDLE 0xffffffffU /* of podfence_cpu::judged */
+
 enum podfence_foreign_class {
   PODFENCE_FOREIGN_CONTAINER = 0,
   PODFENCE_FOREIGN_HOST = 1,
@@ -96,7 +98,7 @@ struct podfence_cpu {
   __u32 lost_events;
   __u32 suppressed_events;
   __u32 miscounted_runs;
-  __u32 padding2;
+  __u32 judged; /* the generation, its low half, by which the running task was judged; PODFENCE_IDLE: none runs */
 };
 
 /* Of one slot on one CPU. */

@@ -188,8 +188,10 @@ static __always_inline void close_run(struct podfence_cpu *run, struct task_stru
 static __always_inline void open_run(struct podfence_cpu *run, struct task_struct *task, __u32 cpu, bool arrived) {
   run->slot = 0;
   run->victim = 0;
+  run->judged = PODFENCE_IDLE;
   if (task->pid == 0) return;
   __u64 now = current_generation();
+  run->judged = (__u32)now;
 
   if (task->flags & PF_KTHREAD) {
     struct podfence_owner *owner = owner_of(now, cpu);

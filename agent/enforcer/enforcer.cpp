@@ -38,7 +38,7 @@ absl::Status CheckFenced(const Cgroup& cgroup, const Fence& fence, const FenceSt
 // Writes every file of a cgroup's fence but the scheduling domain's, which the next pass makes, and reads them back:
 // for a cgroup that nobody lives in yet, so in any order. Returns what stands in the files then.
 absl::StatusOr<Fence> FenceAndCheck(const Cgroup& cgroup, const Fence& fence, const WholeSets& whole) {
-  absl::StatusOr<FenceState> state = ReadFence(cgroup);
+  absl::StatusOr<FenceState> state = ReadFence(cgroup, fence.held);
   if (!state.ok()) return state.status();
   for (const FileDifference& difference : Compare(fence, state->now, whole)) {
     if (IsPartitionFile(difference.file)) continue;
@@ -47,7 +47,7 @@ absl::StatusOr<Fence> FenceAndCheck(const Cgroup& cgroup, const Fence& fence, co
                               : cgroup.Write(difference.file, difference.expected);
     if (!status.ok()) return status;
   }
-  state = ReadFence(cgroup);
+  state = ReadFence(cgroup, fence.held);
   if (!state.ok()) return state.status();
   if (absl::Status status = CheckFenced(cgroup, fence, *state, whole); !status.ok()) return status;
   return std::move(state->now);
@@ -376,7 +376,7 @@ absl::Status Enforcer::CheckContainer(const NodeState& state, std::string_view u
   if (fence == nullptr) return absl::NotFoundError(Cat("no decision for container ", container, " of pod ", uid));
   const absl::StatusOr<Cgroup> cgroup = OpenBelow(*impl_->own, fence->path);
   if (!cgroup.ok()) return cgroup.status();
-  const absl::StatusOr<FenceState> found = ReadFence(*cgroup);
+  const absl::StatusOr<FenceState> found = ReadFence(*cgroup, fence->held);
   if (!found.ok()) return found.status();
   if (absl::Status status = CheckFenced(*cgroup, *fence, *found, impl_->whole); !status.ok()) return status;
   return impl_->CheckNobodyShares(plan, *fence, impl_->runners);

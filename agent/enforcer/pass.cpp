@@ -45,7 +45,8 @@ void Pass::FindDrift(const LeftFences& left) {
     const TreeNode& node = nodes_[i];
     const auto known = left.find(node.path);
     if (known == left.end()) continue;
-    const Fence& before = known->second.fence;
+    Fence before = known->second.fence;
+    before.held = before.held & node.now.held;  // another decision may hold other files now
     std::vector<FileDifference> differences = Compare(before, node.now, whole_);
     std::erase_if(differences, [&](const FileDifference& difference) {
       return difference.file == kCpusetCpusPartition &&
@@ -211,7 +212,7 @@ void Pass::CheckRepairs() {
       return finding.repaired && finding.path == nodes_[i].cgroup.path();
     };
     if (std::ranges::none_of(report_.findings, repaired)) continue;
-    const absl::StatusOr<FenceState> state = ReadFence(nodes_[i].cgroup);
+    const absl::StatusOr<FenceState> state = ReadFence(nodes_[i].cgroup, wanted_[i].held);
     if (absl::IsNotFound(state.status())) continue;  // gone with what was wrong in it
     const std::vector<FileDifference> left =
         state.ok() ? Compare(wanted_[i], state->now, whole_) : std::vector<FileDifference>();

@@ -36,6 +36,14 @@ struct HeldFiles {
   bool memory_max = true;
   bool partition = true;  // cpuset.cpus.exclusive and cpuset.cpus.partition
   friend bool operator==(const HeldFiles&, const HeldFiles&) = default;
+  friend HeldFiles operator&(const HeldFiles& a, const HeldFiles& b) {
+    return {.cpus = a.cpus && b.cpus,
+            .mems = a.mems && b.mems,
+            .cpu_max = a.cpu_max && b.cpu_max,
+            .cpu_weight = a.cpu_weight && b.cpu_weight,
+            .memory_max = a.memory_max && b.memory_max,
+            .partition = a.partition && b.partition};
+  }
 };
 
 // What the control files of one cgroup must say.

@@ -15,6 +15,9 @@ uint64_t WholePages(uint64_t bytes) {
 
 std::string MemoryText(const std::optional<uint64_t>& bytes) { return bytes ? Cat(WholePages(*bytes)) : "max"; }
 
+// Of a cgroup that no decision names.
+constexpr HeldFiles kCpusetAlone{.mems = false, .cpu_max = false, .cpu_weight = false, .memory_max = false};
+
 class Reader {
  public:
   Reader(const Plan& plan, std::vector<Unseen>* unseen) : plan_(plan), unseen_(unseen) {}
@@ -34,7 +37,7 @@ class Reader {
       const absl::StatusOr<bool> populated = IsPopulated(cgroup);
       if (!populated.ok() || !*populated) return LeaveOut(cgroup.path(), populated.status());
     }
-    absl::StatusOr<FenceState> state = ReadFence(cgroup);
+    absl::StatusOr<FenceState> state = ReadFence(cgroup, fence != nullptr ? fence->held : kCpusetAlone);
     if (!state.ok()) return LeaveOut(cgroup.path(), state.status());
     nodes_.push_back({std::move(cgroup), path, fence, std::move(state->now), std::move(state->effective), absl::Now()});
     if (fence == nullptr || !HoldsOthers(fence->role)) return absl::OkStatus();
@@ -65,33 +68,27 @@ class Reader {
 
 }  // namespace
 
-absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup) {
-  absl::StatusOr<CpuSet> cpus = ReadCpus(cgroup, kCpusetCpus);
-  if (!cpus.ok()) return cpus.status();
-  absl::StatusOr<CpuSet> effective = ReadCpus(cgroup, kCpusetCpusEffective);
-  if (!effective.ok()) return effective.status();
-  // Kernels before 6.7 lack the one, kernels before 5.0 both.
-  absl::StatusOr<CpuSet> exclusive = ReadCpus(cgroup, kCpusetCpusExclusive);
-  if (!exclusive.ok() && !absl::IsNotFound(exclusive.status())) return exclusive.status();
-  absl::StatusOr<std::string> partition = cgroup.Read(kCpusetCpusPartition);
-  if (!partition.ok() && !absl::IsNotFound(partition.status())) return partition.status();
-  const absl::StatusOr<NumaSet> mems = ReadMems(cgroup, kCpusetMems);
-  if (!mems.ok()) return mems.status();
-  const absl::StatusOr<CpuMax> cpu_max = ReadCpuMax(cgroup);
-  if (!cpu_max.ok()) return cpu_max.status();
-  const absl::StatusOr<uint64_t> weight = ReadCpuWeight(cgroup);
-  if (!weight.ok()) return weight.status();
-  const absl::StatusOr<std::optional<uint64_t>> memory_max = ReadMemoryMax(cgroup);
-  if (!memory_max.ok()) return memory_max.status();
+absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup, const HeldFiles& held) {
   FenceState state;
-  state.effective = *std::move(effective);
-  state.now.cpus = *std::move(cpus);
-  if (exclusive.ok()) state.now.cpus_exclusive = *std::move(exclusive);
-  if (partition.ok()) state.now.partition = *std::move(partition);
-  state.now.mems = *mems;
-  state.now.cpu_max = *cpu_max;
-  state.now.cpu_weight = *weight;
-  state.now.memory_max = *memory_max;
+  state.now.held = held;
+  absl::Status status;
+  const auto take = [&](auto read, auto& into) {
+    if (read.ok()) into = *std::move(read);
+    status.Update(read.status());
+  };
+  // Kernels before 6.7 lack the one of the partition's files, kernels before 5.0 both.
+  const auto take_if_there = [&](auto read, auto& into) {
+    if (!absl::IsNotFound(read.status())) take(std::move(read), into);
+  };
+  take(ReadCpus(cgroup, kCpusetCpus), state.now.cpus);
+  take(ReadCpus(cgroup, kCpusetCpusEffective), state.effective);
+  if (held.partition) take_if_there(ReadCpus(cgroup, kCpusetCpusExclusive), state.now.cpus_exclusive);
+  if (held.partition) take_if_there(cgroup.Read(kCpusetCpusPartition), state.now.partition);
+  if (held.mems) take(ReadMems(cgroup, kCpusetMems), state.now.mems);
+  if (held.cpu_max) take(ReadCpuMax(cgroup), state.now.cpu_max);
+  if (held.cpu_weight) take(ReadCpuWeight(cgroup), state.now.cpu_weight);
+  if (held.memory_max) take(ReadMemoryMax(cgroup), state.now.memory_max);
+  if (!status.ok()) return status;
   return state;
 }
 

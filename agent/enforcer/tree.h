@@ -14,10 +14,11 @@ namespace podfence {
 
 // What the kernel says of one cgroup.
 struct FenceState {
-  Fence now;         // the control files that a Fence holds; role and names are empty
+  Fence now;         // its control files; held: which were read; role and names are empty
   CpuSet effective;  // cpuset.cpus.effective
 };
-absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup);
+// Reads cpuset.cpus, whoever holds it, and the files that are held; the others are as a fence without them.
+absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup, const HeldFiles& held);
 // Empty for a set that holds the whole machine: to inherit all or to name all is the same, and the kernel does not
 // always let one be written instead of the other (WriteCpuset).
 CpuSet Simplified(const CpuSet& cpus, const WholeSets& whole);

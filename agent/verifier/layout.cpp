@@ -54,7 +54,7 @@ constexpr Member kMembers[] = {
     MEMBER(podfence_cpu, lost_events),
     MEMBER(podfence_cpu, suppressed_events),
     MEMBER(podfence_cpu, miscounted_runs),
-    MEMBER(podfence_cpu, padding2),
+    MEMBER(podfence_cpu, judged),
     MEMBER(podfence_counters, cpu_ns),
     MEMBER(podfence_counters, escape_ns),
     MEMBER(podfence_counters, foreign_ns),

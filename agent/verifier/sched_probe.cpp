@@ -80,6 +80,9 @@ absl::Status SchedProbe::FillHalf(uint64_t half, const TableImage& image) {
 }
 
 absl::Status SchedProbe::Publish(const TableImage& image) {
+  if (lingers_) {
+    if (absl::Status status = Settle(); !status.ok()) return status;
+  }
   const uint64_t next = generation_ + 1;
   if (absl::Status status = FillHalf(next & 1, image); !status.ok()) return status;
   const bpf_map* map = object_->maps.generation;
@@ -88,11 +91,31 @@ absl::Status SchedProbe::Publish(const TableImage& image) {
     return MapError("write", map, error);
   }
   generation_ = next;
+  lingers_ = true;
   return absl::OkStatus();
 }
 
-absl::Status SchedProbe::SettleAll() {
+absl::Status SchedProbe::SettleOld() {
+  return SettleWhere([](const podfence_cpu& run, uint64_t generation) {
+    return run.judged != PODFENCE_IDLE && run.judged != static_cast<uint32_t>(generation);
+  });
+}
+
+absl::Status SchedProbe::Settle() {
+  absl::Status status = lingers_ ? SettleWhere([](const podfence_cpu&, uint64_t) { return true; })
+                                 : SettleWhere([](const podfence_cpu& run, uint64_t) {
+                                     return run.slot != 0 || run.victim != 0;
+                                   });
+  if (status.ok()) lingers_ = false;
+  return status;
+}
+
+absl::Status SchedProbe::SettleWhere(bool (*settles)(const podfence_cpu& run, uint64_t generation)) const {
   for (uint32_t cpu = 0; cpu < sizes_.cpus; ++cpu) {
+    podfence_cpu run = {};
+    const int error = bpf_map_lookup_elem(bpf_map__fd(object_->maps.cpus), &cpu, &run);
+    if (error != 0) return MapError("read", object_->maps.cpus, error);
+    if (!settles(run, generation_)) continue;
     if (absl::Status status = SettleCpu(cpu); !status.ok()) return status;
   }
   return absl::OkStatus();
@@ -103,17 +126,6 @@ absl::Status SchedProbe::SettleCpu(uint32_t cpu) const {
   const int error = bpf_prog_test_run_opts(bpf_program__fd(object_->progs.settle), &options);
   if (error == 0 || error == -ENXIO) return absl::OkStatus();  // ENXIO: the CPU is offline, nothing runs there
   return absl::ErrnoToStatus(-error, ToAbsl(Cat("run BPF program settle on CPU ", cpu)));
-}
-
-absl::Status SchedProbe::Settle() {
-  for (uint32_t cpu = 0; cpu < sizes_.cpus; ++cpu) {
-    podfence_cpu run = {};
-    const int error = bpf_map_lookup_elem(bpf_map__fd(object_->maps.cpus), &cpu, &run);
-    if (error != 0) return MapError("read", object_->maps.cpus, error);
-    if (run.slot == 0 && run.victim == 0) continue;
-    if (absl::Status status = SettleCpu(cpu); !status.ok()) return status;
-  }
-  return absl::OkStatus();
 }
 
 absl::Status SchedProbe::Clear(uint32_t slot) { return ClearPerCpu<podfence_counters>(object_->maps.counters, slot); }

@@ -33,10 +33,11 @@ class SchedProbe {
   // Fills the half of the tables not in use and makes it the one in use. After an error the old half is in use,
   // untouched.
   absl::Status Publish(const TableImage& image);
-  // Books the runs in progress on every CPU. When it returns, no program uses the half of before Publish, and every
-  // running task is judged by the new one.
-  absl::Status SettleAll();
-  // The same on CPUs where a fenced or foreign task runs; the others are not disturbed.
+  // After Publish: books the runs in progress that were judged by the half of before it, and judges them by the new
+  // one. CPUs that idle are not woken for it.
+  absl::Status SettleOld();
+  // Books the runs in progress of fenced and foreign tasks. The other CPUs are disturbed once after each Publish: one
+  // that idled may have been about to judge by the half of before.
   absl::Status Settle();
 
   absl::Status Clear(uint32_t slot);
@@ -72,6 +73,7 @@ class SchedProbe {
  private:
   explicit SchedProbe(const TableSizes& sizes) : sizes_(sizes) {}
   absl::Status Load(bool measure_wait, uint32_t ring_bytes);
+  absl::Status SettleWhere(bool (*settles)(const podfence_cpu& run, uint64_t generation)) const;
   absl::Status SettleCpu(uint32_t cpu) const;
   absl::Status ShareTables(bpf_object* object) const;
   template <typename Constants>
@@ -89,6 +91,7 @@ class SchedProbe {
   std::unique_ptr<ring_buffer, FreeWith<ring_buffer__free>> ring_;
   const std::function<void(const podfence_event&)>* sink_ = nullptr;
   uint64_t generation_ = 0;
+  bool lingers_ = false;  // a program may still be reading the half of before the last Publish
   std::vector<podfence_cgroup_key> keys_[2];  // what each half of the cgroup table holds
 };
 

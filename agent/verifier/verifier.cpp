@@ -276,7 +276,7 @@ absl::Status KernelVerifier::SwitchTables(const std::vector<ExpectedFence>& fenc
   book_ = std::move(book);
   slots_ = std::move(change->slots);
   for (size_t i = 0; i < fences.size(); ++i) names_[slots_[i]] = fences[i];
-  absl::Status status = sched_->SettleAll();
+  absl::Status status = sched_->SettleOld();
   for (uint32_t slot : change->ended) {
     absl::StatusOr<podfence_counters> last = sched_->ReadCounters(slot);
     if (!last.ok()) {
