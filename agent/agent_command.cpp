@@ -1,5 +1,6 @@
 #include "agent/agent_command.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -60,7 +61,17 @@ void AwaitEnd() {
   sigwait(&signals, &signal);
 }
 
+// glibc keeps an arena for every thread, and raises its thresholds to the largest block that was ever freed: what one
+// look at the whole node takes for a moment would stay with the agent.
+void KeepLittleMemory() {
+  constexpr int kThreshold = 128 << 10;
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, kThreshold);
+  mallopt(M_TRIM_THRESHOLD, kThreshold);
+}
+
 void Run(const Flags& flags, Invocation& invocation) {
+  KeepLittleMemory();
   absl::StatusOr<Config> config = Configure(flags);
   if (!config.ok()) {
     invocation.err << "podfence agent: " << config.status().message() << '\n';

@@ -7,8 +7,10 @@
 
 namespace podfence {
 
-void TraceBook::Put(std::string uid, std::string full_name, nlohmann::json explanation) {
-  auto entry = std::make_shared<const nlohmann::json>(std::move(explanation));
+void TraceBook::Put(std::string uid, std::string full_name, const nlohmann::json& explanation) {
+  using nlohmann::json;
+  auto entry =
+      std::make_shared<const std::string>(explanation.dump(-1, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace));
   const std::lock_guard lock(mutex_);
   std::erase_if(entries_, [&](const auto& known) { return known.second.uid == uid; });
   if (entries_.size() >= kMaxEntries) entries_.erase(entries_.begin());
@@ -16,7 +18,7 @@ void TraceBook::Put(std::string uid, std::string full_name, nlohmann::json expla
 }
 
 absl::StatusOr<nlohmann::json> TraceBook::Find(std::string_view pod) const {
-  std::shared_ptr<const nlohmann::json> explanation;
+  std::shared_ptr<const std::string> explanation;
   std::set<std::string> names;
   {
     const std::lock_guard lock(mutex_);
@@ -27,7 +29,7 @@ absl::StatusOr<nlohmann::json> TraceBook::Find(std::string_view pod) const {
       if (pod == entry->second.uid || pod == full_name || pod == name) explanation = entry->second.explanation;
     }
   }
-  if (explanation != nullptr) return *explanation;
+  if (explanation != nullptr) return nlohmann::json::parse(*explanation);
   std::string known;
   for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
   return absl::NotFoundError(Cat("no decision is known on pod \"", pod,

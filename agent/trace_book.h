@@ -17,7 +17,7 @@ class TraceBook {
  public:
   // The explanation of a pod, found by its UID, its name or namespace/name from then on. Beyond kMaxEntries
   // the oldest goes.
-  void Put(std::string uid, std::string full_name, nlohmann::json explanation);
+  void Put(std::string uid, std::string full_name, const nlohmann::json& explanation);
   // NotFound names the pod and says which are known.
   absl::StatusOr<nlohmann::json> Find(std::string_view pod) const;
 
@@ -26,7 +26,7 @@ class TraceBook {
   struct Entry {
     std::string uid;
     std::string full_name;
-    std::shared_ptr<const nlohmann::json> explanation;
+    std::shared_ptr<const std::string> explanation;  // its text, a tenth of the size
   };
   mutable std::mutex mutex_;
   std::map<uint64_t, Entry> entries_;  // by age

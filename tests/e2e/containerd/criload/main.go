@@ -37,7 +37,7 @@ var (
 	config = flag.String("config", "", "configuration of the agent; its kubeletPodsURL is where --listen says")
 	listen = flag.String("listen", "127.0.0.1:10255", "where /pods is told")
 	agent  = flag.String("agent", "http://127.0.0.1:9551", "where the agent listens")
-	count  = flag.Int("containers", 200, "containers made with the agent, and as many without it")
+	count  = flag.Int("containers", 200, "containers made with the agent, and as many without it on each side")
 	batch  = flag.Int("batch", 20, "containers between two switches")
 	many   = flag.Int("pods", 100, "pods that run when the agent's memory is measured; 0: do not")
 )
@@ -108,8 +108,13 @@ func (r runtime) run(p pod) (string, error) {
 	}
 }
 
-// Makes and starts a container; how long each took.
-func (r runtime) start(sandbox string, p pod, attempt int) (id string, created, started time.Duration, err error) {
+// Makes and starts a container, on one CPU where pinned, as the kubelet's own static policy asks for it; how long each
+// took.
+func (r runtime) start(sandbox string, p pod, attempt int, pinned bool) (id string, created, started time.Duration, err error) {
+	resources := &cri.LinuxContainerResources{CpuPeriod: 100000, CpuQuota: 100000, CpuShares: 1024}
+	if pinned {
+		resources.CpusetCpus = "1"
+	}
 	begin := time.Now()
 	made, err := r.CreateContainer(r.ctx, &cri.CreateContainerRequest{
 		PodSandboxId:  sandbox,
@@ -120,7 +125,7 @@ func (r runtime) start(sandbox string, p pod, attempt int) (id string, created, 
 			Command:  []string{"sleep", "1000000"},
 			Labels:   map[string]string{"io.kubernetes.container.name": "app"},
 			Linux: &cri.LinuxContainerConfig{
-				Resources:       &cri.LinuxContainerResources{CpuPeriod: 100000, CpuQuota: 100000, CpuShares: 1024},
+				Resources:       resources,
 				SecurityContext: &cri.LinuxContainerSecurityContext{NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}},
 			},
 		},
@@ -183,20 +188,29 @@ func stopAgent(command *exec.Cmd) {
 var bucket = regexp.MustCompile(`(?m)^podfence_nri_handler_duration_seconds_bucket\{handler="(\w+)",le="([^"]+)"\} (\d+)`)
 
 // handlers: by handler and upper bound, how many answers took at most that long.
-type handlers map[string]map[float64]uint64
+type handlers map[string]map[float64]int64
 
-func (h handlers) add(text string) {
+// add counts what a scrape says, n times: of the scrapes before and behind what is measured the one counts off.
+func (h handlers) add(text string, n int64) {
 	for _, match := range bucket.FindAllStringSubmatch(text, -1) {
 		bound, err := strconv.ParseFloat(match[2], 64)
 		if err != nil {
 			continue
 		}
-		n, _ := strconv.ParseUint(match[3], 10, 64)
+		count, _ := strconv.ParseInt(match[3], 10, 64)
 		if h[match[1]] == nil {
-			h[match[1]] = map[float64]uint64{}
+			h[match[1]] = map[float64]int64{}
 		}
-		h[match[1]][bound] += n
+		h[match[1]][bound] += n * count
 	}
+}
+
+func (h handlers) scrape(n int64) error {
+	text, err := scrape()
+	if err == nil {
+		h.add(text, n)
+	}
+	return err
 }
 
 // bound: what so large a part of the answers did not exceed.
@@ -228,6 +242,14 @@ func (s sample) part(part float64) time.Duration {
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }
 
+// The sides of the comparison, in their turns.
+const (
+	without = iota
+	pinned
+	withAgent
+	sides
+)
+
 func latency(r runtime, p pod) error {
 	command, err := startAgent()
 	if err != nil {
@@ -238,12 +260,12 @@ func latency(r runtime, p pod) error {
 		return err
 	}
 	stopAgent(command)
-	var created, started [2]sample // without, with
+	var created, started [sides]sample
 	answers := handlers{}
 	attempt, warm := 0, 1<<20
-	for len(created[1]) < *count || len(created[0]) < *count {
-		with := attempt / *batch % 2
-		if with == 1 {
+	for attempt < sides**count {
+		side := attempt / *batch % sides
+		if side == withAgent {
 			if command, err = startAgent(); err != nil {
 				return err
 			}
@@ -251,7 +273,7 @@ func latency(r runtime, p pod) error {
 		// The first after a switch is not measured, and may fail: the runtime notices only with it that the agent has
 		// gone, and fails what that was to validate.
 		for range 5 {
-			id, _, _, err := r.start(sandbox, p, warm)
+			id, _, _, err := r.start(sandbox, p, warm, side == pinned)
 			warm--
 			if err == nil {
 				if err := r.remove(id); err != nil {
@@ -260,39 +282,44 @@ func latency(r runtime, p pod) error {
 				break
 			}
 		}
+		if side == withAgent {
+			if err := answers.scrape(-1); err != nil {
+				return err
+			}
+		}
 		for range *batch {
-			id, create, start, err := r.start(sandbox, p, attempt)
+			id, create, start, err := r.start(sandbox, p, attempt, side == pinned)
 			if err != nil {
 				return err
 			}
-			created[with] = append(created[with], create)
-			started[with] = append(started[with], start)
+			created[side] = append(created[side], create)
+			started[side] = append(started[side], start)
 			if err := r.remove(id); err != nil {
 				return err
 			}
 			attempt++
 		}
-		if with == 1 {
-			text, err := scrape()
-			if err != nil {
+		if side == withAgent {
+			if err := answers.scrape(1); err != nil {
 				return err
 			}
-			answers.add(text)
 			stopAgent(command)
 		}
-		fmt.Fprintf(os.Stderr, "criload: %d of %d containers\n", attempt, 2**count)
+		fmt.Fprintf(os.Stderr, "criload: %d of %d containers\n", attempt, sides**count)
 	}
-	fmt.Printf("an exclusive container, %d without and %d with the agent, in turns of %d; milliseconds\n",
-		len(created[0]), len(created[1]), *batch)
-	fmt.Printf("%-16s %9s %9s %9s %9s %9s %9s\n", "", "p50", "with", "added", "p99", "with", "added")
+	fmt.Printf("an exclusive container: %d without the agent, %d without it and on one CPU as the kubelet's static policy\n"+
+		"asks for it, %d with the agent, in turns of %d; milliseconds\n",
+		len(created[without]), len(created[pinned]), len(created[withAgent]), *batch)
+	fmt.Printf("%-16s %9s %9s %9s %9s %9s %9s\n", "", "p50", "one CPU", "agent", "p99", "one CPU", "agent")
 	for _, row := range []struct {
 		name string
-		of   [2]sample
+		of   [sides]sample
 	}{{"CreateContainer", created}, {"StartContainer", started}} {
 		fmt.Printf("%-16s", row.name)
 		for _, part := range []float64{0.5, 0.99} {
-			without, with := row.of[0].part(part), row.of[1].part(part)
-			fmt.Printf(" %9s %9s %9s", ms(without), ms(with), ms(with-without))
+			for _, side := range row.of {
+				fmt.Printf(" %9s", ms(side.part(part)))
+			}
 		}
 		fmt.Println()
 	}
@@ -314,7 +341,7 @@ func memory(r runtime, pods []pod) error {
 		if err != nil {
 			return err
 		}
-		if _, _, _, err := r.start(sandbox, p, 0); err != nil {
+		if _, _, _, err := r.start(sandbox, p, 0, false); err != nil {
 			return err
 		}
 		if i%20 == 19 {
