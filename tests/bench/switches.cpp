@@ -166,12 +166,12 @@ Podfence::Podfence(const std::vector<ExpectedFence>& fences, bool measure_wait) 
   const absl::StatusOr<TableImage> image = EncodeTables(fences, change->slots, Sizes());
   Check(image.status());
   Check(probe_->Publish(*image));
-  Check(probe_->SettleAll());
+  Check(probe_->SettleOld());
   slots_ = std::move(change->slots);
 }
 
 podfence_counters Podfence::Counters(size_t fence) {
-  Check(probe_->SettleAll());
+  Check(probe_->Settle());
   const absl::StatusOr<podfence_counters> counters = probe_->ReadCounters(slots_[fence]);
   Check(counters.status());
   return *counters;
