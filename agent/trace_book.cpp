@@ -9,8 +9,8 @@ namespace podfence {
 
 void TraceBook::Put(std::string uid, std::string full_name, const nlohmann::json& explanation) {
   using nlohmann::json;
-  auto entry =
-      std::make_shared<const std::string>(explanation.dump(-1, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace));
+  auto entry = std::make_shared<const std::string>(
+      explanation.dump(-1, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace));
   const std::lock_guard lock(mutex_);
   std::erase_if(entries_, [&](const auto& known) { return known.second.uid == uid; });
   if (entries_.size() >= kMaxEntries) entries_.erase(entries_.begin());

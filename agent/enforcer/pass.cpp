@@ -147,9 +147,8 @@ void Pass::HandOver() {
     TreeNode& node = nodes_[write.cgroup];
     if (!write.cpus.Intersects(stuck_)) SetCpus(node, write.cpus);
   }
-  WriteFiles([](std::string_view file) {
-    return file != kCpusetCpus && file != kCpusetMems && !IsPartitionFile(file);
-  });
+  WriteFiles(
+      [](std::string_view file) { return file != kCpusetCpus && file != kCpusetMems && !IsPartitionFile(file); });
   for (size_t i = 0; i < nodes_.size(); ++i) SetPartition(nodes_[i], wanted_[i]);
 }
 

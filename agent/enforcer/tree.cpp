@@ -73,8 +73,8 @@ absl::StatusOr<FenceState> ReadFence(const Cgroup& cgroup, const HeldFiles& held
   state.now.held = held;
   absl::Status status;
   const auto take = [&](auto read, auto& into) {
-    if (read.ok()) into = *std::move(read);
     status.Update(read.status());
+    if (read.ok()) into = *std::move(read);
   };
   // Kernels before 6.7 lack the one of the partition's files, kernels before 5.0 both.
   const auto take_if_there = [&](auto read, auto& into) {

@@ -102,10 +102,9 @@ absl::Status SchedProbe::SettleOld() {
 }
 
 absl::Status SchedProbe::Settle() {
-  absl::Status status = lingers_ ? SettleWhere([](const podfence_cpu&, uint64_t) { return true; })
-                                 : SettleWhere([](const podfence_cpu& run, uint64_t) {
-                                     return run.slot != 0 || run.victim != 0;
-                                   });
+  absl::Status status =
+      lingers_ ? SettleWhere([](const podfence_cpu&, uint64_t) { return true; })
+               : SettleWhere([](const podfence_cpu& run, uint64_t) { return run.slot != 0 || run.victim != 0; });
   if (status.ok()) lingers_ = false;
   return status;
 }
