@@ -112,7 +112,8 @@ TEST_F(AuditTest, ThePodThatThrottlesItsExclusiveContainerIsNamed) {
   // others keep using up the pod's quota.
   cpu_set_t exclusive;
   CPU_ZERO(&exclusive);
-  for (int cpu : *CpuSet::Parse(own)) CPU_SET(cpu, &exclusive);
+  const absl::StatusOr<CpuSet> cpus = CpuSet::Parse(own);
+  for (int cpu : *cpus) CPU_SET(cpu, &exclusive);
   const std::string processes = ReadCgroup(sidecar, "cgroup.procs");
   const pid_t loop = std::stoi(processes.substr(processes.rfind('\n') + 1));
   ASSERT_EQ(sched_setaffinity(loop, sizeof exclusive, &exclusive), 0);
