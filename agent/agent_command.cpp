@@ -61,13 +61,11 @@ void AwaitEnd() {
   sigwait(&signals, &signal);
 }
 
-// glibc keeps an arena for every thread, and raises its thresholds to the largest block that was ever freed: what one
-// look at the whole node takes for a moment would stay with the agent.
+// glibc keeps an arena for every thread, and raises its thresholds to the largest block that was ever freed, unless one
+// of them is set, if only to its default: what one look at the whole node takes for a moment would stay with the agent.
 void KeepLittleMemory() {
-  constexpr int kThreshold = 128 << 10;
   mallopt(M_ARENA_MAX, 1);
-  mallopt(M_MMAP_THRESHOLD, kThreshold);
-  mallopt(M_TRIM_THRESHOLD, kThreshold);
+  mallopt(M_MMAP_THRESHOLD, 128 << 10);
 }
 
 void Run(const Flags& flags, Invocation& invocation) {

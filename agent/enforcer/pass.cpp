@@ -45,8 +45,7 @@ void Pass::FindDrift(const LeftFences& left) {
     const TreeNode& node = nodes_[i];
     const auto known = left.find(node.path);
     if (known == left.end()) continue;
-    Fence before = known->second.fence;
-    before.held = before.held & node.now.held;  // another decision may hold other files now
+    const Fence& before = known->second.fence;
     std::vector<FileDifference> differences = Compare(before, node.now, whole_);
     std::erase_if(differences, [&](const FileDifference& difference) {
       return difference.file == kCpusetCpusPartition &&
@@ -231,7 +230,6 @@ LeftFences Pass::Left() const {
     if (node.fence == nullptr) continue;
     LeftFence& fence = left[node.path];
     fence = {node.cgroup.id(), node.now};
-    fence.fence.held = node.fence->held;  // what is someone else's to write is no drift
     // What was not repaired is drift still at the next pass.
     if (const auto alone = left_alone_.find(i); alone != left_alone_.end()) {
       for (const auto& [file, before] : alone->second) CopyFile(file, before, fence.fence);

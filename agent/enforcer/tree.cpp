@@ -139,7 +139,7 @@ NumaSet Simplified(NumaSet mems, const WholeSets& whole) { return whole.mems.IsS
 
 std::vector<FileDifference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole) {
   std::vector<FileDifference> differences;
-  const HeldFiles& held = wanted.held;
+  const HeldFiles held = wanted.held & now.held;
   const auto check = [&](bool same, std::string_view file, std::string expected, std::string found) {
     if (!same) differences.push_back({file, std::move(expected), std::move(found)});
   };

@@ -63,8 +63,8 @@ struct FileDifference {
   std::string expected;
   std::string found;
 };
-// All but the CPUs, then cpuset.cpus, then the partition's files. Sets are compared simplified; memory.max counts in
-// whole pages, as the kernel keeps it.
+// Of the files that the one holds and the other has: all but the CPUs, then cpuset.cpus, then the partition's. Sets are
+// compared simplified; memory.max counts in whole pages, as the kernel keeps it.
 std::vector<FileDifference> Compare(const Fence& wanted, const Fence& now, const WholeSets& whole);
 
 // Takes over what `from` has for one control file.

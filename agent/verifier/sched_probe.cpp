@@ -80,9 +80,7 @@ absl::Status SchedProbe::FillHalf(uint64_t half, const TableImage& image) {
 }
 
 absl::Status SchedProbe::Publish(const TableImage& image) {
-  if (lingers_) {
-    if (absl::Status status = Settle(); !status.ok()) return status;
-  }
+  if (absl::Status status = AwaitOld(); !status.ok()) return status;
   const uint64_t next = generation_ + 1;
   if (absl::Status status = FillHalf(next & 1, image); !status.ok()) return status;
   const bpf_map* map = object_->maps.generation;
@@ -96,25 +94,26 @@ absl::Status SchedProbe::Publish(const TableImage& image) {
 }
 
 absl::Status SchedProbe::SettleOld() {
-  return SettleWhere([](const podfence_cpu& run, uint64_t generation) {
-    return run.judged != PODFENCE_IDLE && run.judged != static_cast<uint32_t>(generation);
+  return SettleWhere([now = static_cast<uint32_t>(generation_)](const podfence_cpu& run) {
+    return run.judged != PODFENCE_IDLE && run.judged != now;
   });
 }
 
 absl::Status SchedProbe::Settle() {
   absl::Status status =
-      lingers_ ? SettleWhere([](const podfence_cpu&, uint64_t) { return true; })
-               : SettleWhere([](const podfence_cpu& run, uint64_t) { return run.slot != 0 || run.victim != 0; });
+      SettleWhere([every = lingers_](const podfence_cpu& run) { return every || run.slot != 0 || run.victim != 0; });
   if (status.ok()) lingers_ = false;
   return status;
 }
 
-absl::Status SchedProbe::SettleWhere(bool (*settles)(const podfence_cpu& run, uint64_t generation)) const {
+absl::Status SchedProbe::AwaitOld() { return lingers_ ? Settle() : absl::OkStatus(); }
+
+absl::Status SchedProbe::SettleWhere(absl::FunctionRef<bool(const podfence_cpu& run)> settles) const {
   for (uint32_t cpu = 0; cpu < sizes_.cpus; ++cpu) {
     podfence_cpu run = {};
     const int error = bpf_map_lookup_elem(bpf_map__fd(object_->maps.cpus), &cpu, &run);
     if (error != 0) return MapError("read", object_->maps.cpus, error);
-    if (!settles(run, generation_)) continue;
+    if (!settles(run)) continue;
     if (absl::Status status = SettleCpu(cpu); !status.ok()) return status;
   }
   return absl::OkStatus();
@@ -127,7 +126,10 @@ absl::Status SchedProbe::SettleCpu(uint32_t cpu) const {
   return absl::ErrnoToStatus(-error, ToAbsl(Cat("run BPF program settle on CPU ", cpu)));
 }
 
-absl::Status SchedProbe::Clear(uint32_t slot) { return ClearPerCpu<podfence_counters>(object_->maps.counters, slot); }
+absl::Status SchedProbe::Clear(uint32_t slot) {
+  if (absl::Status status = AwaitOld(); !status.ok()) return status;
+  return ClearPerCpu<podfence_counters>(object_->maps.counters, slot);
+}
 
 absl::StatusOr<podfence_counters> SchedProbe::ReadCounters(uint32_t slot) const {
   absl::StatusOr<std::vector<podfence_counters>> values = ReadPerCpu<podfence_counters>(object_->maps.counters, slot);

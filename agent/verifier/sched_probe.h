@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/verifier/layout.h"
@@ -73,7 +74,9 @@ class SchedProbe {
  private:
   explicit SchedProbe(const TableSizes& sizes) : sizes_(sizes) {}
   absl::Status Load(bool measure_wait, uint32_t ring_bytes);
-  absl::Status SettleWhere(bool (*settles)(const podfence_cpu& run, uint64_t generation)) const;
+  absl::Status SettleWhere(absl::FunctionRef<bool(const podfence_cpu& run)> settles) const;
+  // Until then a program may judge by the half of before, and book on a slot that has ended.
+  absl::Status AwaitOld();
   absl::Status SettleCpu(uint32_t cpu) const;
   absl::Status ShareTables(bpf_object* object) const;
   template <typename Constants>

@@ -263,7 +263,7 @@ func latency(r runtime, p pod) error {
 	var created, started [sides]sample
 	answers := handlers{}
 	attempt, warm := 0, 1<<20
-	for attempt < sides**count {
+	for len(created[withAgent]) < *count {
 		side := attempt / *batch % sides
 		if side == withAgent {
 			if command, err = startAgent(); err != nil {
