@@ -45,7 +45,8 @@ std::optional<NriResources> DifferingResources(const NriResources& wanted, const
   };
   text(wanted.cpus, present.cpus, change.cpus);
   text(wanted.mems, present.mems, change.mems);
-  if (wanted.cpu_quota && wanted.cpu_quota != Normal(present.cpu_quota)) {
+  const bool period = wanted.cpu_quota.value_or(0) > 0 && present.cpu_period && wanted.cpu_period != present.cpu_period;
+  if (wanted.cpu_quota && (period || wanted.cpu_quota != Normal(present.cpu_quota))) {
     change.cpu_quota = wanted.cpu_quota;
     change.cpu_period = wanted.cpu_period;
     any = true;

@@ -12,6 +12,10 @@ FenceKind ExpectedKind(const Fence& fence) {
   return fence.exclusive ? FenceKind::kExclusive : FenceKind::kShared;
 }
 
+uint64_t QuotaPeriodUs(const Config& config) {
+  return static_cast<uint64_t>(absl::ToInt64Microseconds(config.cpu_cfs_quota_period));
+}
+
 }  // namespace
 
 std::string_view FindingWord(FindingKind kind) {
@@ -50,13 +54,16 @@ ExpectedFence ExpectationOf(const LiveFence& live, const std::string& cgroup_roo
 }
 
 AuditOptions AuditOptionsOf(const Config& config) {
-  return {.cgroup_root = config.cgroup_hierarchy, .cpu_quota = config.cpu_cfs_quota};
+  return {.cgroup_root = config.cgroup_hierarchy,
+          .cpu_quota = config.cpu_cfs_quota,
+          .quota_period_us = QuotaPeriodUs(config)};
 }
 
 EnforcerOptions EnforcerOptionsOf(const Config& config, const Allocator& allocator) {
   EnforcerOptions options;
   options.reserved = allocator.reserved_cpus();
   options.cpu_manager = allocator.policy().cpu_manager_policy != "none";
+  options.quota_period_us = QuotaPeriodUs(config);
   if (config.mode == "manage") {
     options.runtime_cgroups = true;
     // Under the systemd driver, where that is to be seen already; the runtime tells of its pods' later.

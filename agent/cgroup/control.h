@@ -33,14 +33,16 @@ inline constexpr std::string_view kSubtreeControl = "cgroup.subtree_control";
 inline constexpr std::string_view kMemoryMax = "memory.max";
 inline constexpr std::string_view kMemoryNumaStat = "memory.numa_stat";
 
-// cpu.max: at most quota_us of CPU time in every period_us; no quota: "max".
+// cpu.max: at most quota_us of CPU time in every period_us; no quota: "max", and the period says nothing.
 struct CpuMax {
   std::optional<uint64_t> quota_us;
   uint64_t period_us = 100000;
 
   static absl::StatusOr<CpuMax> Parse(std::string_view text);
   std::string ToString() const;
-  friend bool operator==(const CpuMax&, const CpuMax&) = default;
+  friend bool operator==(const CpuMax& a, const CpuMax& b) {
+    return a.quota_us == b.quota_us && (!a.quota_us || a.period_us == b.period_us);
+  }
 };
 
 // cpu.stat. The throttling fields are absent where cpu is not enabled.

@@ -209,14 +209,16 @@ void ReadListenAddress(const Field& field, Config& config, Problems& problems) {
   config.listen_address = *address;
 }
 
-void ReadInterval(const Field& field, Config& config, Problems& problems) {
+void ReadDuration(const Field& field, absl::Duration least, absl::Duration most, absl::Duration& to,
+                  Problems& problems) {
   if (!Is(field, Node::Kind::kString, problems)) return;
-  absl::Duration interval;
-  if (!absl::ParseDuration(field.node().text, &interval) || interval < absl::Seconds(1) || interval > absl::Hours(24)) {
-    problems.Add(field, Cat(Quoted(field.node().text), " is not a duration from 1s to 24h"));
+  absl::Duration duration;
+  if (!absl::ParseDuration(field.node().text, &duration) || duration < least || duration > most) {
+    problems.Add(field, Cat(Quoted(field.node().text), " is not a duration from ", absl::FormatDuration(least), " to ",
+                            absl::FormatDuration(most)));
     return;
   }
-  config.drift_sweep_interval = interval;
+  to = duration;
 }
 
 struct Key {
@@ -260,6 +262,10 @@ constexpr std::array kKeys{
         [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.kubelet_state_directory, p); }},
     Key{"cpuCFSQuota",
         [](const Field& f, Config& c, Problems& p) { c.cpu_cfs_quota = ReadBool(f, p, c.cpu_cfs_quota); }},
+    Key{"cpuCFSQuotaPeriod",
+        [](const Field& f, Config& c, Problems& p) {
+          ReadDuration(f, absl::Milliseconds(1), absl::Seconds(1), c.cpu_cfs_quota_period, p);
+        }},
     Key{"releaseOnExit",
         [](const Field& f, Config& c, Problems& p) { c.release_on_exit = ReadBool(f, p, c.release_on_exit); }},
     Key{"machine", ReadMachine},
@@ -272,7 +278,10 @@ constexpr std::array kKeys{
     Key{"repairDrift", [](const Field& f, Config& c, Problems& p) { c.repair_drift = ReadBool(f, p, c.repair_drift); }},
     Key{"measureInterrupts",
         [](const Field& f, Config& c, Problems& p) { c.measure_interrupts = ReadBool(f, p, c.measure_interrupts); }},
-    Key{"driftSweepInterval", ReadInterval},
+    Key{"driftSweepInterval",
+        [](const Field& f, Config& c, Problems& p) {
+          ReadDuration(f, absl::Seconds(1), absl::Hours(24), c.drift_sweep_interval, p);
+        }},
     Key{"logLevel", [](const Field& f, Config& c, Problems& p) { ReadOneOf(f, kLogLevels, c.log_level, p); }},
 };
 

@@ -46,11 +46,12 @@ struct Config {
   std::string api_server_ca_file = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
   std::string kubelet_pods_url = "http://127.0.0.1:10255/pods";
   std::string pods_api_socket = "/var/lib/kubelet/pods-api/pods-api.sock";
-  std::string nri_socket_path = "/var/run/nri/nri.sock";     // of the runtime
-  std::string nri_plugin_index = "90";                       // two digits: plugins are asked in this order
-  std::string kubelet_state_directory = "/var/lib/kubelet";  // the kubelet's root directory, with its checkpoints
-  bool cpu_cfs_quota = true;                                 // the kubelet sets quotas from CPU limits
-  bool release_on_exit = false;                              // the agent's end gives every cgroup back to Kubernetes
+  std::string nri_socket_path = "/var/run/nri/nri.sock";          // of the runtime
+  std::string nri_plugin_index = "90";                            // two digits: plugins are asked in this order
+  std::string kubelet_state_directory = "/var/lib/kubelet";       // the kubelet's root directory, with its checkpoints
+  bool cpu_cfs_quota = true;                                      // the kubelet sets quotas from CPU limits
+  absl::Duration cpu_cfs_quota_period = absl::Milliseconds(100);  // of every quota, the kubelet's and ours
+  bool release_on_exit = false;  // the agent's end gives every cgroup back to Kubernetes
 
   std::string machine = "live";                             // live | FILE.xml | an hwloc synthetic description
   std::string static_pod_path = "/etc/podfence/pods";       // directory of Pod manifests that is watched

@@ -57,13 +57,13 @@ class PodAudit {
   }
 
   void Limit(const Amounts& limits, Fence& fence) {
-    fence.cpu_max.period_us = kQuotaPeriodUs;
+    const bool quota = options_.cpu_quota && !fence.exclusive && !options_.resizing.contains(pod_.uid);
+    fence.cpu_max = CpuMaxOf(quota ? limits.cpu_milli : std::nullopt, options_.quota_period_us);
     if (options_.resizing.contains(pod_.uid)) {
       fence.held.cpu_max = fence.exclusive;  // none, whatever the limit
       fence.held.memory_max = false;
       return;
     }
-    if (options_.cpu_quota && !fence.exclusive && limits.cpu_milli) fence.cpu_max.quota_us = QuotaUs(*limits.cpu_milli);
     if (limits.memory_bytes) fence.memory_max = static_cast<uint64_t>(*limits.memory_bytes);
   }
 

@@ -21,6 +21,7 @@ struct AuditOptions {
   std::string cgroup_root = "/sys/fs/cgroup";  // where cgroup v2 is mounted
   std::string sys_root = "/sys";               // where it says which CPUs are online
   bool cpu_quota = true;                       // the kubelet sets quotas (cpuCFSQuota)
+  uint64_t quota_period_us = kQuotaPeriodUs;   // in such periods (cpuCFSQuotaPeriod)
   // Pods, by UID, whose limits are not those in force, since a resize is asked for: they are not held to them.
   std::set<std::string> resizing = {};
   // What the node shared pool was before, while the kubelet brings containers to what it is now: it does so one after

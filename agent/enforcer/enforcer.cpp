@@ -285,7 +285,8 @@ absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const 
     if (!fence.ok()) return fence.status();
     host = *std::move(fence);
   }
-  PlanContext context{machine.Cpus(), std::move(options.reserved), options.cpu_manager, false};
+  PlanContext context{machine.Cpus(), std::move(options.reserved), options.cpu_manager, false,
+                      nullptr,        options.quota_period_us};
   return Enforcer(std::unique_ptr<Impl>(new Impl{.root = *std::move(root),
                                                  .own_name = std::move(options.name),
                                                  .context = std::move(context),

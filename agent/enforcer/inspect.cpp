@@ -77,8 +77,9 @@ absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cg
   const std::string& name = places != nullptr && !places->top.empty() ? places->top : options.name;
   const absl::StatusOr<Cgroup> own = root->OpenChild(name);
   if (!own.ok() && !absl::IsNotFound(own.status())) return own.status();
-  const PlanContext context{machine.Cpus(), options.reserved, options.cpu_manager,
-                            own.ok() && own->Has(kCpusetCpusExclusive), places};
+  const PlanContext context{
+      machine.Cpus(), options.reserved,       options.cpu_manager, own.ok() && own->Has(kCpusetCpusExclusive),
+      places,         options.quota_period_us};
   const Plan plan = MakePlan(state, context);
   absl::StatusOr<WholeSets> whole = ReadWhole(*root, name);
   if (!whole.ok()) return whole.status();

@@ -79,9 +79,12 @@ Amounts FromQuantities(const Quantity& cpu, const Quantity& memory) {
 
 }  // namespace
 
-uint64_t QuotaUs(int64_t milli_cpu) {
-  const int64_t whole = std::max<int64_t>(milli_cpu, 0);
-  return std::max<uint64_t>(static_cast<uint64_t>(whole) * kQuotaPeriodUs / 1000, kMinQuotaUs);
+CpuMax CpuMaxOf(std::optional<int64_t> milli_cpu, uint64_t period_us) {
+  CpuMax max{.quota_us = std::nullopt, .period_us = period_us};
+  if (!milli_cpu) return max;
+  const auto milli = static_cast<uint64_t>(std::max<int64_t>(*milli_cpu, 0));
+  max.quota_us = std::max<uint64_t>(milli * period_us / 1000, kMinQuotaUs);
+  return max;
 }
 
 uint64_t CpuWeight(int64_t milli_cpu) {

@@ -5,16 +5,17 @@
 #include <cstdint>
 #include <optional>
 
+#include "agent/cgroup/control.h"
 #include "agent/core/pod.h"
 
 namespace podfence {
 
-inline constexpr uint64_t kQuotaPeriodUs = 100000;  // cm/helpers_linux.go QuotaPeriod
+inline constexpr uint64_t kQuotaPeriodUs = 100000;  // cm/helpers_linux.go QuotaPeriod: cpuCFSQuotaPeriod's default
 inline constexpr uint64_t kMinQuotaUs = 1000;       // cm/helpers_linux.go MinQuotaPeriod
 
-// The quota of a limit in thousandths of a CPU, in microseconds a period; never below kMinQuotaUs
-// (helpers_linux.go MilliCPUToQuota).
-uint64_t QuotaUs(int64_t milli_cpu);
+// cpu.max of a limit in thousandths of a CPU (helpers_linux.go MilliCPUToQuota): its quota in microseconds a period,
+// never below kMinQuotaUs. Without a limit there is none.
+CpuMax CpuMaxOf(std::optional<int64_t> milli_cpu, uint64_t period_us);
 
 // cpu.weight of a request in thousandths of a CPU: first shares (helpers_linux.go MilliCPUToShares: 1024 a CPU, 2 to
 // 262144), then the quadratic curve in log2(shares) of opencontainers/cgroups utils.go ConvertCPUSharesToCgroupV2Value

@@ -20,22 +20,15 @@ NumaSet NodesOf(const std::vector<MemoryBlock>& blocks) {
   return nodes;
 }
 
-CpuMax Quota(std::optional<int64_t> milli) {
-  CpuMax max;
-  max.period_us = kQuotaPeriodUs;
-  if (milli) max.quota_us = QuotaUs(*milli);
-  return max;
-}
-
 class PodPlanner {
  public:
   // place: null where the pod's cgroups are ours.
-  PodPlanner(const PodAllocation& allocation, const PodPlace* place, bool partitions, Plan& plan)
+  PodPlanner(const PodAllocation& allocation, const PodPlace* place, const PlanContext& context, Plan& plan)
       : allocation_(allocation),
         pod_(*allocation.pod),
         place_(place),
         path_(place != nullptr ? place->path : Cat("pod", pod_.uid)),
-        partitions_(partitions),
+        context_(context),
         plan_(plan) {}
 
   void Run() {
@@ -77,6 +70,7 @@ class PodPlanner {
     const auto found = place_->containers.find(container);
     return found == place_->containers.end() ? nullptr : &found->second;
   }
+  CpuMax Quota(std::optional<int64_t> milli) const { return CpuMaxOf(milli, context_.quota_period_us); }
   // What is the kubelet's own is not held.
   HeldFiles Held() const {
     if (place_ == nullptr) return {};
@@ -184,12 +178,12 @@ class PodPlanner {
     finding.file = std::string(kCpuMax);
     finding.expected = Quota(0).ToString();
     finding.message = Cat("pod ", pod_.FullName(), ": its exclusive CPUs use up its CPU limit of ", limit_milli,
-                          "m; nothing is left for ", who, ", which run with ", kMinQuotaUs, " us in ", kQuotaPeriodUs,
-                          " us. Raise the pod's CPU limit above its exclusive CPUs");
+                          "m; nothing is left for ", who, ", which run with ", kMinQuotaUs, " us in ",
+                          context_.quota_period_us, " us. Raise the pod's CPU limit above its exclusive CPUs");
     plan_.findings.push_back(std::move(finding));
   }
 
-  bool HasPartition(const Member& member) const { return partitions_ && member.exclusive && !member.one_shot; }
+  bool HasPartition(const Member& member) const { return context_.partitions && member.exclusive && !member.one_shot; }
   static std::optional<uint64_t> AsBytes(std::optional<int64_t> bytes) {
     if (!bytes) return std::nullopt;
     return static_cast<uint64_t>(*bytes);
@@ -199,7 +193,7 @@ class PodPlanner {
   const Pod& pod_;
   const PodPlace* place_;
   std::string path_;
-  bool partitions_;
+  const PlanContext& context_;
   Plan& plan_;
   std::vector<Member> members_;
   bool any_exclusive_ = false;
@@ -300,7 +294,7 @@ Plan MakePlan(const NodeState& state, const PlanContext& context) {
       place = &found->second;
     }
     const size_t pod = plan.fences.size();
-    PodPlanner(allocation, place, context.partitions, plan).Run();
+    PodPlanner(allocation, place, context, plan).Run();
     partitions |= plan.fences[pod].cpus_exclusive;
   }
   plan.fences.front().cpus_exclusive = std::move(partitions);

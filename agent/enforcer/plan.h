@@ -9,6 +9,7 @@
 #include "agent/core/cpu_set.h"
 #include "agent/core/node_state.h"
 #include "agent/enforcer/finding.h"
+#include "agent/enforcer/kube_values.h"
 #include "agent/enforcer/places.h"
 
 namespace podfence {
@@ -73,6 +74,7 @@ struct PlanContext {
   bool partitions = false;  // the kernel lets any cgroup be a partition root (Linux 6.7)
   // Where a container runtime keeps the pods; null: nobody does, and their cgroups are ours.
   const Places* places = nullptr;
+  uint64_t quota_period_us = kQuotaPeriodUs;
 };
 
 struct Plan {
@@ -98,8 +100,8 @@ std::string QuotaGroupOf(std::string_view pod);
 //   cores (fair.c calculate_imbalance), and a busy container on the SMT sibling of an exclusive CPU makes that core
 //   look too busy to take the exclusive container's second thread: it waits while its CPU is idle. One-shot init
 //   containers have none: their CPUs are the app containers' next.
-// - quota: design "Quotas"; values as the kubelet computes them (cm/helpers_linux.go MilliCPUToQuota, period 100 ms,
-//   at least 1,000 us; kuberuntime_container_linux.go: a container without a limit has its pod's).
+// - quota: design "Quotas"; values as the kubelet computes them (cm/helpers_linux.go MilliCPUToQuota;
+//   kuberuntime_container_linux.go: a container without a limit has its pod's), at least 1,000 us a period.
 //   One-shot init containers run before the app containers, so they use what those do not yet use.
 // - cpu.weight: from the request as the kubelet and its cgroup library do (helpers_linux.go MilliCPUToShares, then
 //   shares to weight on the quadratic curve that maps 2, 1024, 262144 to 1, 100, 10000).

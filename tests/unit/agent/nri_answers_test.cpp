@@ -45,6 +45,9 @@ TEST(NriAnswersTest, OnlyWhatDiffersIsUpdated) {
   ASSERT_TRUE(change.has_value());
   EXPECT_EQ(change->cpu_quota, 100000);
   EXPECT_EQ(change->cpus, "");
+  NriResources longer = wanted;
+  longer.cpu_period = 1000000;
+  EXPECT_NE(DifferingResources(wanted, longer), std::nullopt) << "the same quota in another period";
   NriResources unlimited = ResourcesOf(Exclusive());
   unlimited.cpu_quota = 0;
   EXPECT_EQ(DifferingResources(ResourcesOf(Exclusive()), unlimited), std::nullopt) << "0 is no quota too";

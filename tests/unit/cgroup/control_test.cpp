@@ -73,6 +73,11 @@ TEST_F(ControlTest, NumaStatCountsAnonAndFilePagesOutside) {
   EXPECT_EQ(stat->PagesOutside(NumaSet{0, 1}), 0u);
 }
 
+TEST_F(ControlTest, WithoutAQuotaThePeriodSaysNothing) {
+  EXPECT_EQ((CpuMax{std::nullopt, 5000}), (CpuMax{std::nullopt, 100000}));
+  EXPECT_NE((CpuMax{5000, 5000}), (CpuMax{5000, 100000}));
+}
+
 TEST_F(ControlTest, CpuMaxRoundTrips) {
   for (const char* text : {"max 100000", "1000 100000", "50000 20000"})
     EXPECT_EQ(CpuMax::Parse(text)->ToString(), text);

@@ -72,6 +72,7 @@ void ExpectSame(const Config& a, const Config& b) {
   EXPECT_EQ(a.measure_interrupts, b.measure_interrupts);
   EXPECT_EQ(a.repair_drift, b.repair_drift);
   EXPECT_EQ(a.drift_sweep_interval, b.drift_sweep_interval);
+  EXPECT_EQ(a.cpu_cfs_quota_period, b.cpu_cfs_quota_period);
   EXPECT_EQ(a.log_level, b.log_level);
 }
 
@@ -121,6 +122,7 @@ listenAddress: "[::1]:0"
 fenceHost: false
 repairDrift: false
 driftSweepInterval: 1m30s
+cpuCFSQuotaPeriod: 5ms
 logLevel: debug
 )");
   EXPECT_EQ(config.policy.cpu_manager_policy, "none");
@@ -146,6 +148,7 @@ logLevel: debug
   EXPECT_FALSE(config.fence_host);
   EXPECT_FALSE(config.repair_drift);
   EXPECT_EQ(config.drift_sweep_interval, absl::Seconds(90));
+  EXPECT_EQ(config.cpu_cfs_quota_period, absl::Milliseconds(5));
   EXPECT_EQ(config.log_level, "debug");
 }
 
@@ -255,6 +258,12 @@ containerLogMaxSize: "0"
                   HasSubstr("reservedMemory[2]: must be a map"),
                   HasSubstr("podfence.yaml:11:44: cpuManagerPolicyOptions.full-pcpus-only: is true or false"),
                   "podfence.yaml:12:22: containerLogMaxSize: must be more than 0"));
+}
+
+TEST(ParseConfig, ADurationHasItsRange) {
+  EXPECT_THAT(ErrorsOf("cpuCFSQuotaPeriod: 2s\ndriftSweepInterval: 500ms\n"),
+              ElementsAre("podfence.yaml:1:20: cpuCFSQuotaPeriod: \"2s\" is not a duration from 1ms to 1s",
+                          "podfence.yaml:2:21: driftSweepInterval: \"500ms\" is not a duration from 1s to 24h"));
 }
 
 TEST(ParseConfig, RefusesWhatIsNoConfiguration) {

@@ -136,6 +136,19 @@ TEST_F(AuditTest, WithoutQuotasNoneIsExpected) {
   EXPECT_THAT(Look().findings, IsEmpty());
 }
 
+TEST_F(AuditTest, QuotasAreInTheKubeletsPeriods) {
+  options_.quota_period_us = 5000;
+  LiftQuota();
+  tree_.Set("kubepods/podml/bbb/cpu.max", "20000 5000");
+  for (const char* cgroup : {"burstable/podbu", "burstable/podbu/ccc"}) {
+    tree_.Set(std::string("kubepods/") + cgroup + "/cpu.max", "1500 5000");
+  }
+  EXPECT_THAT(Look().findings, IsEmpty());
+  tree_.Set("kubepods/podml/bbb/cpu.max", "400000 100000");
+  EXPECT_THAT(Look().findings, ElementsAre(IsFinding(FindingKind::kDrift, "service-mesh-sidecar", "cpu.max",
+                                                     "20000 5000", "400000 100000")));
+}
+
 TEST_F(AuditTest, APodThatIsResizedIsNotHeldToItsLimits) {
   options_.resizing = {"ml", "bu"};
   tree_.Set("kubepods/podml/bbb/cpu.max", "500000 100000");

@@ -31,11 +31,13 @@ std::vector<FindingKind> KindsOf(const Plan& plan) {
 }
 
 TEST(KubeValuesTest, QuotaAsTheKubelet) {
-  EXPECT_EQ(QuotaUs(4000), 400000u);
-  EXPECT_EQ(QuotaUs(1), 1000u);
-  EXPECT_EQ(QuotaUs(15), 1500u);
-  EXPECT_EQ(QuotaUs(0), 1000u);
-  EXPECT_EQ(QuotaUs(-500), 1000u);
+  EXPECT_EQ(CpuMaxOf(4000, 100000).ToString(), "400000 100000");
+  EXPECT_EQ(CpuMaxOf(1, 100000).ToString(), "1000 100000");
+  EXPECT_EQ(CpuMaxOf(15, 100000).ToString(), "1500 100000");
+  EXPECT_EQ(CpuMaxOf(0, 100000).ToString(), "1000 100000");
+  EXPECT_EQ(CpuMaxOf(-500, 100000).ToString(), "1000 100000");
+  EXPECT_EQ(CpuMaxOf(1500, 5000).ToString(), "7500 5000");
+  EXPECT_EQ(CpuMaxOf(std::nullopt, 5000).ToString(), "max 5000");
 }
 
 TEST(KubeValuesTest, WeightOnTheQuadraticCurve) {
@@ -130,6 +132,17 @@ TEST(PlanTest, NothingLeftIsTheSmallestQuotaAndAFinding) {
   ASSERT_THAT(KindsOf(plan), ElementsAre(FindingKind::kNoQuotaLeft));
   EXPECT_THAT(plan.findings[0].message, HasSubstr("CPU limit of 3000m"));
   EXPECT_EQ(plan.findings[0].path, "podp");
+}
+
+TEST(PlanTest, QuotasAreInTheKubeletsPeriods) {
+  PlanContext context = kContext;
+  context.quota_period_us = 5000;
+  const NodeState state =
+      StateOf("0,4-23", {Decide(NewPod("p", "3500m", "8Gi", {Sidecar("mesh")}, {App("app", "3", "6Gi")}),
+                                {NodeShared("mesh"), Exclusive("app", "1-3")})});
+  const Plan plan = MakePlan(state, context);
+  EXPECT_EQ(QuotaOf(plan, "podp/mesh"), "2500 5000");
+  EXPECT_EQ(QuotaOf(plan, "podp/app"), "max 5000");
 }
 
 TEST(PlanTest, AnInitContainerUsesWhatTheAppContainersDoNotYetUse) {
