@@ -63,7 +63,9 @@ EnforcerOptions EnforcerOptionsOf(const Config& config, const Allocator& allocat
   EnforcerOptions options;
   options.reserved = allocator.reserved_cpus();
   options.cpu_manager = allocator.policy().cpu_manager_policy != "none";
+  options.partitions = config.cpuset_partitions;
   options.quota_period_us = QuotaPeriodUs(config);
+  options.kubelet_quota = config.cpu_cfs_quota;
   if (config.mode == "manage") {
     options.runtime_cgroups = true;
     // Under the systemd driver, where that is to be seen already; the runtime tells of its pods' later.

@@ -273,6 +273,8 @@ constexpr std::array kKeys{
     Key{"cgroupHierarchy", [](const Field& f, Config& c, Problems& p) { ReadPath(f, c.cgroup_hierarchy, p); }},
     Key{"listenAddress", ReadListenAddress},
     Key{"fenceHost", [](const Field& f, Config& c, Problems& p) { c.fence_host = ReadBool(f, p, c.fence_host); }},
+    Key{"cpusetPartitions",
+        [](const Field& f, Config& c, Problems& p) { c.cpuset_partitions = ReadBool(f, p, c.cpuset_partitions); }},
     Key{"perPodMetrics",
         [](const Field& f, Config& c, Problems& p) { c.per_pod_metrics = ReadBool(f, p, c.per_pod_metrics); }},
     Key{"repairDrift", [](const Field& f, Config& c, Problems& p) { c.repair_drift = ReadBool(f, p, c.repair_drift); }},

@@ -62,6 +62,7 @@ struct Config {
   ListenAddress listen_address = {"127.0.0.1", 9551};       // of /metrics, /api and the page
   bool per_pod_metrics = false;                             // export series of single containers
   bool fence_host = true;                                   // keep the host's own processes off exclusive CPUs
+  bool cpuset_partitions = true;                            // exclusive containers get scheduling domains of their own
   bool repair_drift = true;                                 // undo what others change in a fence
   bool measure_interrupts = false;                          // time of interrupts on exclusive CPUs
   absl::Duration drift_sweep_interval = absl::Seconds(10);  // at most so long until drift no probe saw is repaired

@@ -66,6 +66,7 @@ struct Enforcer::Impl {
   LeftFences left;
   std::string sys_root;
   bool repair = true;
+  bool partitions = true;
   CpuSet offline;  // as of the last Whole
   // What the last pass read back.
   WholeSets whole;
@@ -174,8 +175,8 @@ absl::Status Enforcer::Impl::PassControllersOn(const Plan& plan, EnforceReport& 
 
 absl::Status Enforcer::Impl::TakeOwn(Cgroup cgroup) {
   if (absl::Status status = EnableControllers(cgroup); !status.ok()) return status;
-  context.partitions = cgroup.Has(kCpusetCpusExclusive);
-  if (!context.partitions) {
+  context.partitions = partitions && cgroup.Has(kCpusetCpusExclusive);
+  if (partitions && !context.partitions) {
     spdlog::warn(
         "this kernel has no {} (Linux 6.7): exclusive containers have no scheduling domain of their own, and the "
         "scheduler may leave one of their CPUs idle where its SMT sibling is busy. full-pcpus-only avoids that",
@@ -285,8 +286,13 @@ absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const 
     if (!fence.ok()) return fence.status();
     host = *std::move(fence);
   }
-  PlanContext context{machine.Cpus(), std::move(options.reserved), options.cpu_manager, false,
-                      nullptr,        options.quota_period_us};
+  PlanContext context{.all = machine.Cpus(),
+                      .reserved = std::move(options.reserved),
+                      .cpu_manager = options.cpu_manager,
+                      .partitions = false,
+                      .places = nullptr,
+                      .quota_period_us = options.quota_period_us,
+                      .kubelet_quota = options.kubelet_quota};
   return Enforcer(std::unique_ptr<Impl>(new Impl{.root = *std::move(root),
                                                  .own_name = std::move(options.name),
                                                  .context = std::move(context),
@@ -297,6 +303,7 @@ absl::StatusOr<Enforcer> Enforcer::Create(const std::string& cgroup_root, const 
                                                  .left = {},
                                                  .sys_root = std::move(options.sys_root),
                                                  .repair = options.repair,
+                                                 .partitions = options.partitions,
                                                  .offline = {},
                                                  .whole = {},
                                                  .runners = {}}));

@@ -27,7 +27,9 @@ struct EnforcerOptions {
   bool runtime_cgroups = false;   // it and the pods' cgroups are made by others, who say where (SetPlaces)
   CpuSet reserved;                // the system's CPUs
   bool cpu_manager = true;        // false under cpuManagerPolicy none
+  bool partitions = true;         // exclusive containers get scheduling domains of their own, where the kernel has them
   uint64_t quota_period_us = kQuotaPeriodUs;
+  bool kubelet_quota = true;                            // see PlanContext
   std::optional<HostFenceOptions> host = std::nullopt;  // none: the host stays as it is
   std::string sys_root = "/sys";                        // where it says which CPUs are online
   bool repair = true;                                   // false: what others change is reported and stays

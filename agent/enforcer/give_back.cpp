@@ -35,6 +35,7 @@ Plan GiveBackPlan(const NodeState& state, const PlanContext& context) {
     fence.held.mems = fence.role == CgroupRole::kContainer;
     // Of an ephemeral container nothing was ever held but its CPUs.
     const bool decided = state.pods.contains(fence.uid) && state.pods.find(fence.uid)->second.Find(fence.container);
+    if (!context.kubelet_quota) fence.cpu_max.quota_us.reset();
     fence.held.cpu_max = fence.role == CgroupRole::kPod || (fence.role == CgroupRole::kContainer && decided);
   }
   for (const auto& [uid, place] : context.places->pods) {

@@ -26,7 +26,7 @@ Finding Differs(const TreeNode& node, const FileDifference& difference) {
 
 void Judge(const TreeNode& node, const Plan& plan, const WholeSets& whole, const CpuSet& offline,
            std::vector<Finding>& findings) {
-  Fence wanted = WantedOf(node, plan);
+  Fence wanted = WantedOf(node);
   if (LostToOffline(wanted, node.now, offline)) wanted.partition = node.now.partition;
   const auto add = [&](std::optional<Finding> finding) {
     if (finding) findings.push_back(*std::move(finding));
@@ -77,9 +77,13 @@ absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cg
   const std::string& name = places != nullptr && !places->top.empty() ? places->top : options.name;
   const absl::StatusOr<Cgroup> own = root->OpenChild(name);
   if (!own.ok() && !absl::IsNotFound(own.status())) return own.status();
-  const PlanContext context{
-      machine.Cpus(), options.reserved,       options.cpu_manager, own.ok() && own->Has(kCpusetCpusExclusive),
-      places,         options.quota_period_us};
+  const PlanContext context{.all = machine.Cpus(),
+                            .reserved = options.reserved,
+                            .cpu_manager = options.cpu_manager,
+                            .partitions = options.partitions && own.ok() && own->Has(kCpusetCpusExclusive),
+                            .places = places,
+                            .quota_period_us = options.quota_period_us,
+                            .kubelet_quota = options.kubelet_quota};
   const Plan plan = MakePlan(state, context);
   absl::StatusOr<WholeSets> whole = ReadWhole(*root, name);
   if (!whole.ok()) return whole.status();

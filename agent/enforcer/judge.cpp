@@ -5,9 +5,9 @@
 
 namespace podfence {
 
-Fence WantedOf(const TreeNode& node, const Plan& plan) {
+Fence WantedOf(const TreeNode& node) {
   Fence wanted = node.fence != nullptr ? *node.fence : node.now;
-  if (node.fence == nullptr && !plan.shared.empty()) wanted.cpus = plan.shared;
+  if (node.fence == nullptr && !node.guest_cpus.empty()) wanted.cpus = node.guest_cpus;
   if (node.fence == nullptr) wanted.partition = "member";
   if (!wanted.held.cpus) wanted.cpus = node.now.cpus;
   return wanted;

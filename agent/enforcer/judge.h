@@ -17,8 +17,9 @@
 
 namespace podfence {
 
-// What a cgroup is to say. One that no decision names keeps what it has, but its CPUs: it is shared like any other.
-Fence WantedOf(const TreeNode& node, const Plan& plan);
+// What a cgroup is to say. One that no decision names keeps what it has, but its CPUs: it is shared like any other of
+// its pod.
+Fence WantedOf(const TreeNode& node);
 
 // The plan's own findings, with absolute paths.
 std::vector<Finding> PlanFindings(const Plan& plan, const Cgroup& root, std::string_view own);

@@ -34,7 +34,7 @@ Pass::Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes
            EnforceReport& report)
     : plan_(plan), whole_(whole), options_(std::move(options)), nodes_(std::move(nodes)), report_(report) {
   for (const TreeNode& node : nodes_) {
-    decided_.push_back(WantedOf(node, plan_));
+    decided_.push_back(WantedOf(node));
     wanted_.push_back(node.fence == nullptr && !options_.repair ? node.now : decided_.back());
     if (LostToOffline(wanted_.back(), node.now, options_.offline)) wanted_.back().partition = node.now.partition;
   }

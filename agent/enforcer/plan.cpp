@@ -96,6 +96,7 @@ class PodPlanner {
     if (allocation_.cpus) {
       fence.cpus = *allocation_.cpus;
       fence.exclusive = true;
+      fence.guest_cpus = SharedCpus();
     }
     if (place_ != nullptr && !plan_.shared.empty()) {
       fence.cpus |= SharedCpus();

@@ -63,6 +63,7 @@ struct Fence {
   std::optional<uint64_t> memory_max = std::nullopt;  // bytes; none: max
   HeldFiles held = {};
   std::string group = {};  // the quota group that a container belongs in; empty: none
+  CpuSet guest_cpus = {};  // of kPod: where what no decision names in it runs; empty: on the node shared pool
   friend bool operator==(const Fence&, const Fence&) = default;
 };
 
@@ -75,6 +76,7 @@ struct PlanContext {
   // Where a container runtime keeps the pods; null: nobody does, and their cgroups are ours.
   const Places* places = nullptr;
   uint64_t quota_period_us = kQuotaPeriodUs;
+  bool kubelet_quota = true;  // the kubelet makes quotas of limits (cpuCFSQuota)
 };
 
 struct Plan {

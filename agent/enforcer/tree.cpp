@@ -25,13 +25,13 @@ class Reader {
   absl::Status Run(const Cgroup& own) {
     absl::StatusOr<Cgroup> top = own.Duplicate();
     if (!top.ok()) return top.status();
-    return Visit(std::move(*top), "");
+    return Visit(std::move(*top), "", plan_.shared);
   }
   std::vector<TreeNode> Take() { return std::move(nodes_); }
 
  private:
   // Adds the cgroup and, where it is of a role that holds others of ours, its children.
-  absl::Status Visit(Cgroup cgroup, const std::string& path) {
+  absl::Status Visit(Cgroup cgroup, const std::string& path, const CpuSet& guest_cpus) {
     const Fence* fence = plan_.Find(path);
     if (fence == nullptr) {
       const absl::StatusOr<bool> populated = IsPopulated(cgroup);
@@ -39,14 +39,16 @@ class Reader {
     }
     absl::StatusOr<FenceState> state = ReadFence(cgroup, fence != nullptr ? fence->held : kCpusetAlone);
     if (!state.ok()) return LeaveOut(cgroup.path(), state.status());
-    nodes_.push_back({std::move(cgroup), path, fence, std::move(state->now), std::move(state->effective), absl::Now()});
+    nodes_.push_back({std::move(cgroup), path, fence, fence == nullptr ? guest_cpus : CpuSet(), std::move(state->now),
+                      std::move(state->effective), absl::Now()});
     if (fence == nullptr || !HoldsOthers(fence->role)) return absl::OkStatus();
     const size_t index = nodes_.size() - 1;
     const absl::StatusOr<std::vector<std::string>> children = nodes_[index].cgroup.Children();
     if (!children.ok()) return LeaveOut(nodes_[index].cgroup.path(), children.status());
     for (const std::string& name : *children) {
       absl::StatusOr<Cgroup> child = nodes_[index].cgroup.OpenChild(name);
-      absl::Status status = child.ok() ? Visit(std::move(*child), path.empty() ? name : Cat(path, "/", name))
+      const CpuSet& below = fence->guest_cpus.empty() ? guest_cpus : fence->guest_cpus;
+      absl::Status status = child.ok() ? Visit(std::move(*child), path.empty() ? name : Cat(path, "/", name), below)
                                        : LeaveOut(Cat(nodes_[index].cgroup.path(), "/", name), child.status());
       if (!status.ok()) return status;
     }
@@ -112,7 +114,7 @@ std::vector<Runner> RunnersOf(const std::vector<TreeNode>& nodes) {
   std::vector<Runner> runners;
   for (const TreeNode& node : nodes) {
     if (node.fence != nullptr && HoldsOthers(node.fence->role)) continue;
-    runners.push_back({node.cgroup.path(), node.effective, node.fence != nullptr ? node.fence->cpus : CpuSet()});
+    runners.push_back({node.cgroup.path(), node.effective, node.fence != nullptr ? node.fence->cpus : node.guest_cpus});
   }
   return runners;
 }

@@ -29,6 +29,7 @@ struct TreeNode {
   Cgroup cgroup;
   std::string path;              // relative to our own cgroup
   const Fence* fence = nullptr;  // of the plan; null: no decision names it
+  CpuSet guest_cpus;             // where no decision names it: the CPUs that it belongs on
   Fence now;
   CpuSet effective;
   absl::Time read;  // when the above had been
@@ -44,7 +45,7 @@ absl::StatusOr<Cgroup> OpenBelow(const Cgroup& own, std::string_view path);
 absl::StatusOr<std::vector<TreeNode>> ReadTree(const Cgroup& own, const Plan& plan,
                                                std::vector<Unseen>* unseen = nullptr);
 
-// A cgroup that processes may live in: where they can run, and which of these CPUs a decision gives it.
+// A cgroup that processes may live in: where they can run, and on which of these CPUs they may.
 struct Runner {
   std::string path;  // absolute
   CpuSet effective;

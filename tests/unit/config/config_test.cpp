@@ -120,6 +120,7 @@ stateDirectory: /state
 cgroupHierarchy: /cg
 listenAddress: "[::1]:0"
 fenceHost: false
+cpusetPartitions: false
 repairDrift: false
 driftSweepInterval: 1m30s
 cpuCFSQuotaPeriod: 5ms
@@ -146,6 +147,7 @@ logLevel: debug
   EXPECT_EQ(config.cgroup_hierarchy, "/cg");
   EXPECT_EQ(config.listen_address, (ListenAddress{"::1", 0}));
   EXPECT_FALSE(config.fence_host);
+  EXPECT_FALSE(config.cpuset_partitions);
   EXPECT_FALSE(config.repair_drift);
   EXPECT_EQ(config.drift_sweep_interval, absl::Seconds(90));
   EXPECT_EQ(config.cpu_cfs_quota_period, absl::Milliseconds(5));

@@ -201,6 +201,38 @@ TEST_F(RuntimeCgroupsTest, AContainerDoesNotStartWhileItsCpusAreShared) {
   EXPECT_THAT(status.message(), HasSubstr("burstable"));
 }
 
+// As CRI-O's monitor with conmon_cgroup = "pod".
+TEST_F(RuntimeCgroupsTest, WhatNoDecisionNamesInABubbleRunsOnItsSharedPool) {
+  state_ = StateOf("0-11,20-23", {Database()});
+  Places places;
+  places.pods["db"] = {
+      .path = "poddb", .pause = "", .containers = {{"database", "poddb/d"}, {"backup-agent", "poddb/b"}}, .guests = {}};
+  enforcer_->SetPlaces(places);
+  tree_.Add(
+      tree_.path(),
+      {FakeCgroup("kubepods", "0-23",
+                  {FakeCgroup("poddb", "", {FakeCgroup("d", ""), FakeCgroup("b", ""), FakeCgroup("conmon", "")})})});
+  EXPECT_THAT(Apply().findings, IsEmpty());
+  EXPECT_EQ(tree_.Get("kubepods/poddb/conmon/cpuset.cpus"), "18-19");
+  EXPECT_EQ(enforcer_->CheckContainer(state_, "db", "database"), absl::OkStatus());
+  EXPECT_EQ(enforcer_->CheckContainer(state_, "db", "backup-agent"), absl::OkStatus());
+}
+
+TEST_F(RuntimeCgroupsTest, WithoutPartitionsNoneIsMade) {
+  EnforcerOptions options = KubepodsOptions(tree_);
+  options.partitions = false;
+  absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), options);
+  ASSERT_TRUE(enforcer.ok()) << enforcer.status();
+  enforcer_.emplace(*std::move(enforcer));
+  enforcer_->SetPlaces(MlPlaces());
+  MakeKubepods();
+  tree_.Set("kubepods/podml/c1/cpuset.cpus.partition", "root");  // of an agent before
+  EXPECT_THAT(Apply().findings, IsEmpty());
+  EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpuset.cpus.partition"), "member");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpuset.cpus.exclusive"), "");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpuset.cpus"), "1-3");
+}
+
 TEST_F(RuntimeCgroupsTest, SaysWhatIsDecidedBeforeTheCgroupIsThere) {
   Places places;
   places.pods["ml"].path = "podml";
@@ -227,6 +259,22 @@ TEST_F(RuntimeCgroupsTest, GivesBackWhatKubernetesAloneWouldHave) {
   EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpu.max"), "300000 100000");
   EXPECT_EQ(tree_.Get("kubepods/podml/c2/cpu.max"), "400000 100000") << "without a limit it has its pod's";
   EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpuset.mems"), "");
+}
+
+TEST_F(RuntimeCgroupsTest, GivesBackNoQuotaToAKubeletThatMakesNone) {
+  EnforcerOptions options = KubepodsOptions(tree_);
+  options.kubelet_quota = false;
+  absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), options);
+  ASSERT_TRUE(enforcer.ok()) << enforcer.status();
+  enforcer_.emplace(*std::move(enforcer));
+  enforcer_->SetPlaces(MlPlaces());
+  MakeKubepods();
+  Apply();
+  EXPECT_EQ(tree_.Get("kubepods/podml/c2/cpu.max"), "100000 100000") << "the budget is kept all the same";
+  ASSERT_EQ(enforcer_->GiveBack(state_).status(), absl::OkStatus());
+  for (const char* cgroup : {"podml", "podml/c1", "podml/c2"}) {
+    EXPECT_EQ(tree_.Get(Cat("kubepods/", cgroup, "/cpu.max")), "max 100000") << cgroup;
+  }
 }
 
 TEST_F(RuntimeCgroupsTest, APodIsGoneWhenNothingLivesInItsCgroup) {
