@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/judge.h"
 #include "agent/enforcer/offline.h"
@@ -11,6 +12,9 @@
 namespace podfence {
 
 namespace {
+
+// What the kernel refused once it mostly refuses again, and each try is a write that drift waits behind (RepairPace).
+constexpr absl::Duration kTryPartitionAgain = absl::Seconds(1);
 
 // All of it was replaced, so it is told of as a whole, and not file by file.
 Finding Replaced(const TreeNode& node, uint64_t expected) {
@@ -36,6 +40,7 @@ Pass::Pass(const Plan& plan, const WholeSets& whole, std::vector<TreeNode> nodes
   for (const TreeNode& node : nodes_) {
     decided_.push_back(WantedOf(node));
     wanted_.push_back(node.fence == nullptr && !options_.repair ? node.now : decided_.back());
+    refused_.push_back(absl::InfinitePast());
     if (LostToOffline(wanted_.back(), node.now, options_.offline)) wanted_.back().partition = node.now.partition;
   }
 }
@@ -45,6 +50,7 @@ void Pass::FindDrift(const LeftFences& left) {
     const TreeNode& node = nodes_[i];
     const auto known = left.find(node.path);
     if (known == left.end()) continue;
+    refused_[i] = known->second.refused;
     const Fence& before = known->second.fence;
     std::vector<FileDifference> differences = Compare(before, node.now, whole_);
     std::erase_if(differences, [&](const FileDifference& difference) {
@@ -148,13 +154,19 @@ void Pass::HandOver() {
   }
   WriteFiles(
       [](std::string_view file) { return file != kCpusetCpus && file != kCpusetMems && !IsPartitionFile(file); });
-  for (size_t i = 0; i < nodes_.size(); ++i) SetPartition(nodes_[i], wanted_[i]);
+  for (size_t i = 0; i < nodes_.size(); ++i) SetPartition(i);
 }
 
-void Pass::SetPartition(TreeNode& node, const Fence& wanted) {
+void Pass::SetPartition(size_t index) {
+  TreeNode& node = nodes_[index];
+  const Fence& wanted = wanted_[index];
   if (wanted.partition == "root" && node.now.cpus != wanted.cpus) return;  // not handed over yet
   for (const FileDifference& difference : Compare(wanted, node.now, whole_)) {
     if (!IsPartitionFile(difference.file)) continue;
+    if (difference.file == kCpusetCpusPartition && absl::Now() - refused_[index] < kTryPartitionAgain) {
+      report_.findings.push_back(NoPartition(node, wanted, difference.found));
+      continue;
+    }
     cpusets_written_ = true;
     partitioned_ |= difference.file == kCpusetCpusPartition;
     // One that became invalid is dissolved first: only so do the CPUs that it lost come back to the kernel's root.
@@ -170,6 +182,7 @@ void Pass::SetPartition(TreeNode& node, const Fence& wanted) {
     if (!found.ok()) return;
     node.now.partition = *found;
     if (*found == wanted.partition) continue;
+    refused_[index] = absl::Now();
     report_.findings.push_back(NoPartition(node, wanted, *found));
   }
 }
@@ -229,7 +242,7 @@ LeftFences Pass::Left() const {
     const TreeNode& node = nodes_[i];
     if (node.fence == nullptr) continue;
     LeftFence& fence = left[node.path];
-    fence = {node.cgroup.id(), node.now};
+    fence = {node.cgroup.id(), node.now, refused_[i]};
     // What was not repaired is drift still at the next pass.
     if (const auto alone = left_alone_.find(i); alone != left_alone_.end()) {
       for (const auto& [file, before] : alone->second) CopyFile(file, before, fence.fence);

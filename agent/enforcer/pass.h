@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "agent/enforcer/enforcer.h"
 #include "agent/enforcer/order.h"
 #include "agent/enforcer/tree.h"
@@ -17,6 +18,7 @@ namespace podfence {
 struct LeftFence {
   uint64_t id = 0;  // of the cgroup
   Fence fence;
+  absl::Time refused = absl::InfinitePast();  // when the kernel last refused to make it a partition
 };
 using LeftFences = std::map<std::string, LeftFence, std::less<>>;
 
@@ -59,7 +61,7 @@ class Pass {
   void WriteFiles(bool (*of)(std::string_view file));
   void SetCpus(TreeNode& node, const CpuSet& cpus);
   // Writes the files of the scheduling domain and reads back what came of it.
-  void SetPartition(TreeNode& node, const Fence& wanted);
+  void SetPartition(size_t index);
   // A cpuset decides about all below it, so after a write every effective set is read anew.
   void ReadBack();
   void Leave(size_t index, const LeftFence& before, const std::vector<FileDifference>& differences);
@@ -72,6 +74,7 @@ class Pass {
   // In the nodes' order: what was decided, and what is written, which leaves alone what is not to be repaired.
   std::vector<Fence> decided_;
   std::vector<Fence> wanted_;
+  std::vector<absl::Time> refused_;  // LeftFence::refused
   // Of nodes by index: files that stay as someone made them, with what we had left there; and the cgroup's id before.
   std::map<size_t, std::vector<std::pair<std::string_view, Fence>>> left_alone_;
   std::map<size_t, uint64_t> replaced_;

@@ -2,10 +2,13 @@
 #include "agent/enforcer/enforcer.h"
 
 #include <gmock/gmock.h>
+#include <linux/capability.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -101,6 +104,15 @@ class KernelEnforcerTest : public testing::Test {
   static bool HasPartitions() {
     return std::filesystem::exists(std::string(kRoot) + "/podfence/cpuset.cpus.exclusive");
   }
+  // Puts the right to make partitions on and off (capset(2)).
+  static void SetSysAdmin(bool on) {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> data{};
+    ASSERT_EQ(syscall(SYS_capget, &header, data.data()), 0);
+    const uint32_t bit = 1U << CAP_SYS_ADMIN;
+    data[0].effective = on ? data[0].effective | bit : data[0].effective & ~bit;
+    ASSERT_EQ(syscall(SYS_capset, &header, data.data()), 0);
+  }
   static std::string HostCpus() { return *ReadSmallFile(std::string(kRoot) + "/cpuset.cpus.effective"); }
   static std::string Get(const std::string& path) {
     absl::StatusOr<std::string> text = ReadSmallFile(std::string(kRoot) + "/podfence/" + path);
@@ -167,6 +179,22 @@ TEST_F(KernelEnforcerTest, AnExclusiveContainerHasASchedulingDomainOfItsOwn) {
   EXPECT_THAT(Apply(StateOf("0,4-23", {MlWorkload()})).findings, IsEmpty());
   EXPECT_EQ(Get("cpuset.cpus.exclusive"), "1-3");
   EXPECT_EQ(HostCpus(), "0,4-23\n");
+}
+
+TEST_F(KernelEnforcerTest, APartitionThatTheKernelRefusesIsNotTriedAtEveryLook) {
+  if (!HasPartitions()) GTEST_SKIP() << "this kernel has no remote partitions (Linux 6.7)";
+  const auto has_no_partition = Contains(Field(&Finding::kind, FindingKind::kNoPartition));
+  Apply(both_);
+  Make(both_, "ml", "ml-training");
+  SetSysAdmin(false);
+  EXPECT_THAT(Apply(both_).findings, has_no_partition);
+  const EnforceReport again = Apply(both_);
+  SetSysAdmin(true);
+  EXPECT_THAT(again.findings, has_no_partition) << "it stands";
+  EXPECT_EQ(again.writes, 0);
+  absl::SleepFor(absl::Milliseconds(1100));
+  EXPECT_THAT(Apply(both_).findings, IsEmpty()) << "it is tried once in a second";
+  EXPECT_EQ(Get("podml/ml-training/cpuset.cpus.partition"), "root");
 }
 
 // A pod of which nothing is left for others: the kernel shows its parent's set then.
