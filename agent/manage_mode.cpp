@@ -7,17 +7,28 @@
 #include <cerrno>
 #include <utility>
 
+#include "agent/cgroup/cgroup.h"
+#include "agent/cgroup/control.h"
 #include "agent/core/text.h"
 #include "agent/enforcer/kube_values.h"
 #include "agent/node_pods.h"
 #include "agent/nri_answers.h"
 #include "agent/places_file.h"
 #include "agent/state/state_json.h"
+#include "agent/translation.h"
 
 namespace podfence {
 namespace {
 
 std::string NameOf(const NriPod& pod) { return Cat(pod.ns, "/", pod.name); }
+
+// What cannot be read may live.
+bool IsPopulatedAt(const std::string& hierarchy, const std::string& path) {
+  const absl::StatusOr<Cgroup> cgroup = Cgroup::Open(Cat(hierarchy, "/", path));
+  if (!cgroup.ok()) return !absl::IsNotFound(cgroup.status());
+  const absl::StatusOr<bool> populated = IsPopulated(*cgroup);
+  return populated.ok() ? *populated : !absl::IsNotFound(populated.status());
+}
 
 // From 64 us up to the runtime's own limit of 2 s, and the rest.
 Histogram HistogramOf(const NriCallStatistics& statistics) {
@@ -173,17 +184,12 @@ NriHandlers ManageMode::Handlers() {
 absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::Synchronize(const std::vector<NriPod>& pods,
                                                                         const std::vector<NriContainer>& containers) {
   spdlog::info("the runtime has {} pods and {} containers", pods.size(), containers.size());
-  book_.Clear();
-  for (const NriPod& pod : pods) {
-    if (pod.uid.empty()) continue;  // not Kubernetes'
-    agent_.Complain("sandbox of pod " + NameOf(pod), book_.PutSandbox(pod), pod.uid);
-  }
-  for (const NriContainer& container : containers) {
-    const auto pod = std::ranges::find(pods, container.pod_id, &NriPod::id);
-    if (pod == pods.end() || book_.Find(pod->uid) == nullptr) continue;
-    agent_.Complain("container " + container.name + " of pod " + NameOf(*pod), book_.PutContainer(*pod, container, ""),
-                    pod->uid);
-  }
+  book_.Replace(
+      pods, containers,
+      [this](const std::string& path) { return IsPopulatedAt(agent_.config().cgroup_hierarchy, path); },
+      [this](const NriPod& pod, const std::string& what, const absl::Status& status) {
+        agent_.Complain(Cat(what, " of pod ", NameOf(pod)), status, pod.uid);
+      });
   ExpectLiving();
   synchronized_ = true;
   Settle();
@@ -243,11 +249,23 @@ absl::Status ManageMode::AdmitSandbox(const NriPod& pod) {
     if (result->admitted()) return absl::OkStatus();
   }
   // One that ran before podfence may have been refused long ago, and run on: only now it does not start.
-  RefusedPod& refused = agent_.refused().at(pod.uid);
-  if (reporter_ != nullptr && !std::exchange(refused.told, true)) {
+  return Reject(pod.uid, agent_.refused().at(pod.uid));
+}
+
+absl::Status ManageMode::Reject(const std::string& uid, RefusedPod& refused) {
+  const PodRecordPtr record = source_->cache().Find(uid);
+  if (reporter_ != nullptr && record != nullptr && !std::exchange(refused.told, true)) {
     reporter_->Reject(*record, refused.view.reason, refused.reference_message, refused.view.message);
   }
   return absl::FailedPreconditionError(Cat(refused.view.reason, ": ", refused.view.message));
+}
+
+bool ManageMode::HasRun(const std::string& uid) const {
+  const RuntimeBook::Pod* pod = book_.Find(uid);
+  if (pod != nullptr && !pod->containers.empty()) return true;
+  const PodRecordPtr record = source_->cache().Find(uid);
+  return record == nullptr ||
+         std::ranges::any_of(record->statuses, [](const ContainerStatus& status) { return !status.id.empty(); });
 }
 
 absl::Status ManageMode::NotKnown(const NriPod& pod) {
@@ -289,13 +307,19 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
     return absl::FailedPreconditionError(
         Cat("podfence knows no sandbox of pod ", NameOf(pod), "; the kubelet makes it anew"));
   }
-  // Its sandbox runs since before Podfence, and the pod source was behind: it is decided on now, or not made. One that
-  // was refused did not fit: it is shared as a whole.
+  if (!known->sandbox) {
+    // A sandbox in which nothing lived when the runtime told of it: CRI-O runs them without a process.
+    if (absl::Status status = book_.PutSandbox(pod); !status.ok()) return status;
+  }
+  // Its sandbox runs since before Podfence, and the pod source was behind: it is decided on now, or not made.
   const auto undecided = [&] {
     return known->guaranteed() && !agent_.state().pods.contains(pod.uid) && !agent_.refused().contains(pod.uid);
   };
   if (undecided()) Converge();
   if (undecided()) return NotKnown(pod);
+  // One that was refused while it ran is shared as a whole; what has not begun yet does not begin.
+  const auto refused = agent_.refused().find(pod.uid);
+  if (refused != agent_.refused().end() && !HasRun(pod.uid)) return Reject(pod.uid, refused->second);
   // Where its last run was does not bind this one.
   if (const RuntimeBook::Container* last = book_.Find(pod.uid, container.name); last != nullptr) {
     Stopped(pod, last->nri);
@@ -348,7 +372,13 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::UpdateContainer(cons
   if (!IsDecided(pod.uid) || IsGuest(pod.uid, container.name)) return updates;
   const absl::StatusOr<Fence> fence = agent_.fencer().DecidedFence(agent_.state(), pod.uid, container.name);
   if (!fence.ok()) return fence.status();
-  if (absl::Status status = CheckResize(*fence, container.resources, wanted); !status.ok()) return status;
+  const Pod& decided = *agent_.state().pods.find(pod.uid)->second.pod;
+  std::optional<CpuMax> asked;
+  ForEachContainer(decided, [&](const Container& each, bool) {
+    if (each.name != container.name) return;
+    asked = CpuMaxOf(ContainerLimits(decided, each).cpu_milli, QuotaPeriodUs(agent_.config()));
+  });
+  if (absl::Status status = CheckResize(*fence, asked, container.resources, wanted); !status.ok()) return status;
   std::optional<NriResources> change = DifferingResources(ResourcesOf(*fence), wanted);
   if (change) updates.push_back({.id = container.id, .resources = *std::move(change), .ignore_failure = false});
   return updates;

@@ -48,6 +48,10 @@ class ManageMode final : public Mode {
                                                               const std::vector<NriContainer>& containers);
   absl::Status RunSandbox(const NriPod& pod);
   absl::Status AdmitSandbox(const NriPod& pod);
+  // Tells the API server, once, that the pod was refused, and answers so.
+  absl::Status Reject(const std::string& uid, RefusedPod& refused);
+  // Whether anything of the pod has run yet, or nobody knows.
+  bool HasRun(const std::string& uid) const;
   // Why there can be no decision on a Guaranteed pod now, and asks for what is lacking.
   absl::Status NotKnown(const NriPod& pod);
   absl::StatusOr<NriCreateReply> CreateContainer(const NriPod& pod, const NriContainer& container);

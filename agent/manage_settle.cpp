@@ -56,6 +56,7 @@ std::vector<PodRecordPtr> ManageMode::Undecided() const {
   std::erase_if(records, [this](const PodRecordPtr& record) {
     const RuntimeBook::Pod* pod = book_.Find(record->uid);
     if (pod == nullptr || !pod->sandbox || !pod->guaranteed() || record->pod == nullptr) return true;
+    if (record->is_terminal() && !record->is_static()) return true;
     return agent_.state().pods.contains(record->uid) || agent_.state().ended.contains(record->uid);
   });
   return records;
@@ -103,7 +104,7 @@ std::vector<FindingView> ManageMode::Standing() const {
   std::vector<FindingView> findings;
   for (const PodRecordPtr& record : Undecided()) {
     const auto refused = agent_.refused().find(record->uid);
-    if (refused == agent_.refused().end()) continue;
+    if (refused == agent_.refused().end() || !HasRun(record->uid)) continue;
     findings.push_back(
         {.kind = "misfit",
          .pod = record->FullName(),

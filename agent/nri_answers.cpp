@@ -78,13 +78,22 @@ absl::Status CheckAdjusted(const Fence& fence, const NriValidation& validation) 
   return absl::OkStatus();
 }
 
-absl::Status CheckResize(const Fence& fence, const NriResources& present, const NriResources& wanted) {
-  if (!fence.exclusive) return absl::OkStatus();
+absl::Status CheckResize(const Fence& fence, const std::optional<CpuMax>& asked, const NriResources& present,
+                         const NriResources& wanted) {
+  const auto refuse = [&](const std::string& why) {
+    return absl::FailedPreconditionError(Cat("container ", fence.container, " ", why,
+                                             " cannot be resized. Delete the pod and create it with the new amount"));
+  };
+  if (fence.held.mems && wanted.memory_limit && present.memory_limit && wanted.memory_limit != present.memory_limit) {
+    return refuse(Cat("has its memory on NUMA nodes ", fence.mems.ToString(), ": assigned memory"));
+  }
+  if (!fence.held.cpu_max) return absl::OkStatus();  // its quota is the kubelet's
   const bool same_shares = !wanted.cpu_shares || wanted.cpu_shares == present.cpu_shares;
-  if (same_shares) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      Cat("container ", fence.container, " owns CPUs ", fence.cpus.ToString(),
-          "; an exclusive container's CPUs cannot be resized. Delete the pod and create it with the new amount"));
+  const bool same_limit = !asked || wanted.cpu_quota.value_or(0) <= 0 || wanted.cpu_period != asked->period_us ||
+                          static_cast<uint64_t>(*wanted.cpu_quota) == asked->quota_us;
+  if (same_shares && same_limit) return absl::OkStatus();
+  if (!fence.exclusive) return refuse("has what its pod's exclusive CPUs leave of the budget: its share of it");
+  return refuse(Cat("owns CPUs ", fence.cpus.ToString(), ": exclusive CPUs"));
 }
 
 absl::Status CheckPodResize(const NriPod& pod, const std::optional<NriResources>& wanted) {

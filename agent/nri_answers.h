@@ -22,9 +22,12 @@ std::optional<NriResources> DifferingResources(const NriResources& wanted, const
 // and the plugin that set it.
 absl::Status CheckAdjusted(const Fence& fence, const NriValidation& validation);
 
-// A resize that the kubelet asks for: of an exclusive container the CPUs are its own, and no other amount of them was
-// decided (the kubelet refuses it too where its own static policy is on, allocation/handlers.go). FailedPrecondition.
-absl::Status CheckResize(const Fence& fence, const NriResources& present, const NriResources& wanted);
+// A resize that the kubelet asks for of a container in a pod with exclusive CPUs: no other amount of CPU was decided,
+// nor of memory where that was assigned on NUMA nodes (the kubelet refuses it too where its own static policies are on,
+// allocation/handlers.go). asked: cpu.max of the limits that were decided on; present: what the runtime has, in which
+// quotas are ours and shares the kubelet's. FailedPrecondition.
+absl::Status CheckResize(const Fence& fence, const std::optional<CpuMax>& asked, const NriResources& present,
+                         const NriResources& wanted);
 
 // A resize of the budget of a pod with exclusive CPUs: what was decided from the old one cannot follow. The kubelet
 // also asks where nothing changes (it has no record yet of what it actuated, kuberuntime_manager.go

@@ -42,6 +42,39 @@ absl::Status RuntimeBook::PutSandbox(const NriPod& pod) {
   return absl::OkStatus();
 }
 
+void RuntimeBook::Replace(
+    const std::vector<NriPod>& pods, const std::vector<NriContainer>& containers,
+    const std::function<bool(const std::string& path)>& populated,
+    const std::function<void(const NriPod& pod, const std::string& what, const absl::Status& status)>& complain) {
+  pods_.clear();
+  const auto runs = [&](const NriPod& pod) {
+    if (std::ranges::any_of(containers, [&](const NriContainer& each) {
+          return each.pod_id == pod.id && each.state != NriContainerState::kStopped;
+        })) {
+      return true;
+    }
+    const absl::StatusOr<std::string> path =
+        CgroupPathOf(pod.cgroups_path.empty() ? pod.cgroup_parent : pod.cgroups_path);
+    return path.ok() && populated(*path);
+  };
+  for (const NriPod& pod : pods) {
+    if (pod.uid.empty()) continue;  // not Kubernetes'
+    const bool running = runs(pod);
+    if (!running && pods_.contains(pod.uid)) continue;
+    complain(pod, "sandbox", PutSandbox(pod));
+    if (!running) StopSandbox(pod);
+  }
+  for (const NriContainer& container : containers) {
+    const auto pod = std::ranges::find(pods, container.pod_id, &NriPod::id);
+    if (pod == pods.end()) continue;
+    const Pod* known = Find(pod->uid);
+    if (known == nullptr || known->nri.id != pod->id) continue;
+    const Container* other = Find(pod->uid, container.name);
+    if (other != nullptr && IsLive(other->phase) && container.state == NriContainerState::kStopped) continue;
+    complain(*pod, "container " + container.name, PutContainer(*pod, container, ""));
+  }
+}
+
 void RuntimeBook::StopSandbox(const NriPod& pod) {
   const auto found = pods_.find(pod.uid);
   if (found == pods_.end() || found->second.nri.id != pod.id) return;

@@ -40,7 +40,13 @@ class RuntimeBook : public Runtime {
   // By UID.
   explicit RuntimeBook(std::map<std::string, Pod, std::less<>> pods) : pods_(std::move(pods)) {}
 
-  void Clear() { pods_.clear(); }
+  // Everything that the runtime has, in the place of all before. Runtimes tell of sandboxes that have ended as of those
+  // that run, until the kubelet removes them; one runs where a container of it lives, or anything in its cgroup does.
+  // populated: whether that is so at a path of the hierarchy. complain: what cannot be told where it is.
+  void Replace(
+      const std::vector<NriPod>& pods, const std::vector<NriContainer>& containers,
+      const std::function<bool(const std::string& path)>& populated,
+      const std::function<void(const NriPod& pod, const std::string& what, const absl::Status& status)>& complain);
   // A sandbox is run, or was found. InvalidArgument where its cgroup cannot be told.
   absl::Status PutSandbox(const NriPod& pod);
   // The sandbox ends, and with it what runs in it: its removal may come much later.

@@ -12,10 +12,6 @@ FenceKind ExpectedKind(const Fence& fence) {
   return fence.exclusive ? FenceKind::kExclusive : FenceKind::kShared;
 }
 
-uint64_t QuotaPeriodUs(const Config& config) {
-  return static_cast<uint64_t>(absl::ToInt64Microseconds(config.cpu_cfs_quota_period));
-}
-
 }  // namespace
 
 std::string_view FindingWord(FindingKind kind) {
@@ -51,6 +47,10 @@ ExpectedFence ExpectationOf(const LiveFence& live, const std::string& cgroup_roo
           .cpus = ExpectedKind(fence) == FenceKind::kPods ? CpuSet() : fence.cpus,
           .pod = fence.uid,
           .container = fence.container};
+}
+
+uint64_t QuotaPeriodUs(const Config& config) {
+  return static_cast<uint64_t>(absl::ToInt64Microseconds(config.cpu_cfs_quota_period));
 }
 
 AuditOptions AuditOptionsOf(const Config& config) {

@@ -14,6 +14,9 @@
 
 namespace podfence {
 
+// cpuCFSQuotaPeriod, in microseconds.
+uint64_t QuotaPeriodUs(const Config& config);
+
 // The enforcer's kinds in the words that metrics and alerts use: few, and each something to act on.
 std::string_view FindingWord(FindingKind kind);
 // namespace/name; the UID where no decision names the pod.

@@ -26,6 +26,8 @@ Fence Shared() {
   return fence;
 }
 
+constexpr CpuMax kThree{300000, 100000};
+
 TEST(NriAnswersTest, AnExclusiveContainerHasNoQuota) {
   const NriResources resources = ResourcesOf(Exclusive());
   EXPECT_EQ(resources.cpus, "1-3");
@@ -77,11 +79,38 @@ TEST(NriAnswersTest, ExclusiveCpusCannotBeResized) {
   NriResources present;
   present.cpu_shares = 3072;
   NriResources wanted = present;
-  wanted.memory_limit = 1 << 30;
-  EXPECT_EQ(CheckResize(Exclusive(), present, wanted), absl::OkStatus());
+  EXPECT_EQ(CheckResize(Exclusive(), kThree, present, wanted), absl::OkStatus());
   wanted.cpu_shares = 4096;
-  EXPECT_THAT(CheckResize(Exclusive(), present, wanted).message(), HasSubstr("app owns CPUs 1-3"));
-  EXPECT_EQ(CheckResize(Shared(), present, wanted), absl::OkStatus());
+  EXPECT_THAT(CheckResize(Exclusive(), kThree, present, wanted).message(), HasSubstr("app owns CPUs 1-3"));
+}
+
+TEST(NriAnswersTest, AssignedMemoryCannotBeResized) {
+  NriResources present;
+  present.memory_limit = 1 << 30;
+  NriResources wanted = present;
+  EXPECT_EQ(CheckResize(Exclusive(), kThree, present, wanted), absl::OkStatus());
+  wanted.memory_limit = 1 << 29;
+  EXPECT_THAT(CheckResize(Exclusive(), kThree, present, wanted).message(), HasSubstr("memory on NUMA nodes 0"));
+  EXPECT_EQ(CheckResize(Shared(), kThree, present, wanted), absl::OkStatus()) << "its memory is the kubelet's";
+}
+
+TEST(NriAnswersTest, WhatExclusiveCpusLeaveCannotBeResized) {
+  NriResources present;
+  present.cpu_shares = 1024;
+  present.cpu_quota = 100000;  // ours
+  present.cpu_period = 100000;
+  NriResources wanted = present;
+  wanted.cpu_quota = 300000;
+  EXPECT_EQ(CheckResize(Shared(), kThree, present, wanted), absl::OkStatus()) << "the limit that was decided on";
+  wanted.cpu_quota = 400000;
+  EXPECT_THAT(CheckResize(Shared(), kThree, present, wanted).message(), HasSubstr("cannot be resized"));
+  wanted.cpu_quota = -1;
+  EXPECT_EQ(CheckResize(Shared(), kThree, present, wanted), absl::OkStatus()) << "a kubelet without quotas";
+  wanted.cpu_shares = 2048;
+  EXPECT_FALSE(CheckResize(Shared(), kThree, present, wanted).ok());
+  Fence plain = Shared();
+  plain.held.cpu_max = false;
+  EXPECT_EQ(CheckResize(plain, kThree, present, wanted), absl::OkStatus()) << "its pod has no exclusive CPUs";
 }
 
 TEST(NriAnswersTest, ABudgetWithExclusiveCpusCannotBeResized) {

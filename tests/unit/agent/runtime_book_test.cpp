@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace podfence {
 namespace {
 
@@ -57,6 +59,51 @@ TEST_F(RuntimeBookTest, TellsWhereEverythingIs) {
   EXPECT_EQ(place.pause, "poda/s1");
   EXPECT_THAT(place.containers, ElementsAre(Pair("app", "poda/c1"), Pair("side", "poda/containers.quota-shared/c2")));
   EXPECT_THAT(place.guests, ElementsAre(Pair("debugger", "poda/e1")));
+}
+
+class ReplaceTest : public RuntimeBookTest {
+ protected:
+  void Replace(const std::vector<NriPod>& pods, const std::vector<NriContainer>& containers) {
+    book_.Replace(
+        pods, containers, [this](const std::string& path) { return populated_.contains(path); },
+        [](const NriPod& pod, const std::string& what, const absl::Status& status) {
+          EXPECT_EQ(status, absl::OkStatus()) << what << " of " << pod.name;
+        });
+  }
+  std::set<std::string> populated_ = {"kubepods/poda/s1"};
+  NriPod ended_ = Sandbox("a", "s0", "/kubepods/poda");
+};
+
+TEST_F(ReplaceTest, ASandboxThatHasEndedDoesNotRun) {
+  Replace({pod_, Sandbox("b", "s2", "/kubepods/podb")}, {});
+  EXPECT_TRUE(book_.Find("a")->sandbox);
+  EXPECT_FALSE(book_.Find("b")->sandbox) << "nothing lives in it";
+  EXPECT_FALSE(book_.Find("b")->lives());
+  const NriPod bare = Sandbox("c", "s3", "/kubepods/podc");  // as CRI-O's, which have no process
+  Replace({bare}, {Made(bare, "app", "c1")});
+  EXPECT_TRUE(book_.Find("c")->sandbox) << "a container of it lives";
+  EXPECT_EQ(book_.Find("a"), nullptr);
+}
+
+TEST_F(ReplaceTest, OfTwoSandboxesOfAPodTheOneThatRunsCounts) {
+  NriContainer old = Made(ended_, "app", "c0");
+  old.state = NriContainerState::kStopped;
+  const NriContainer app = Made(pod_, "app", "c1");
+  for (const std::vector<NriPod>& pods : {std::vector{ended_, pod_}, std::vector{pod_, ended_}}) {
+    for (const auto& containers : {std::vector{old, app}, std::vector{app, old}}) {
+      Replace(pods, containers);
+      EXPECT_EQ(book_.Find("a")->nri.id, "s1");
+      EXPECT_EQ(book_.Find("a")->pause_path, "poda/s1");
+      EXPECT_EQ(book_.Find("a", "app")->nri.id, "c1");
+    }
+  }
+}
+
+TEST_F(ReplaceTest, ARunThatHasEndedDoesNotHideTheOneThatLives) {
+  NriContainer old = Made(pod_, "app", "c0");
+  old.state = NriContainerState::kStopped;
+  Replace({pod_}, {Made(pod_, "app", "c1"), old});
+  EXPECT_EQ(book_.Find("a", "app")->nri.id, "c1");
 }
 
 TEST_F(RuntimeBookTest, LateEventsOfAnEarlierIncarnationChangeNothing) {
