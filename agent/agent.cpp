@@ -120,6 +120,7 @@ absl::Status Agent::OpenLedger(Allocator allocator) {
   if (!opened.ok()) return opened.status();
   ledger_ = std::make_unique<Ledger>(std::move(opened->ledger));
   misfits_ = std::move(opened->misfits);
+  rebooted_ = opened->rebooted;
   if (!opened->damage.empty()) {
     NoteFinding({.kind = "checkpoint", .pod = "", .container = "", .message = opened->damage});
   }

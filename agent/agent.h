@@ -82,6 +82,9 @@ class Agent {
   // Another has decided this: it is looked at as soon as the loop is free. Of modes that follow.
   void Follow(NodeState state);
 
+  // Whether the checkpoint that this agent found is of before the machine's last boot.
+  bool rebooted() const { return rebooted_; }
+
   // From now on /-/ready says yes.
   void SetReady();
   void NoteFinding(FindingView finding);
@@ -121,6 +124,7 @@ class Agent {
 
   bool ready_ = false;
   bool left_ = false;
+  bool rebooted_ = false;
   std::map<std::string, RefusedPod> refused_;
   std::vector<std::string> misfits_;  // of the checkpoint, as long as their pods stand
   sd_event_source* timer_ = nullptr;

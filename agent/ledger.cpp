@@ -22,13 +22,13 @@ Ledger::Ledger(Allocator allocator, std::optional<StateStore> store)
     : allocator_(std::move(allocator)), store_(std::move(store)) {}
 
 absl::StatusOr<Ledger::Opened> Ledger::Open(Allocator allocator, StateStore store) {
-  Opened opened{
-      .ledger = Ledger(std::move(allocator), std::move(store)), .restored = false, .damage = {}, .misfits = {}};
+  Opened opened{.ledger = Ledger(std::move(allocator), std::move(store)), .damage = {}, .misfits = {}};
   Ledger& ledger = opened.ledger;
   absl::StatusOr<LoadedState> loaded = ledger.store_->Load();
   if (!loaded.ok()) return loaded.status();
   if (!loaded->damage.empty()) opened.damage = Cat(loaded->damage, "; set aside as ", loaded->set_aside);
   opened.restored = loaded->found;
+  opened.rebooted = loaded->rebooted;
   AdoptedState adopted = AdoptState(loaded->state, ledger.allocator_.InitialState(), ledger.allocator_.machine(),
                                     ledger.allocator_.reserved_cpus());
   opened.misfits = std::move(adopted.misfits);

@@ -76,6 +76,7 @@ class Ledger {
 struct Ledger::Opened {
   Ledger ledger;
   bool restored = false;             // a checkpoint was found
+  bool rebooted = false;             // LoadedState::rebooted
   std::string damage;                // what was wrong with a damaged one, and where it is now
   std::vector<std::string> misfits;  // AdoptedState::misfits
 };

@@ -22,6 +22,10 @@ namespace {
 
 std::string NameOf(const NriPod& pod) { return Cat(pod.ns, "/", pod.name); }
 
+// After a boot the kubelet tells of its pods as they come in: static ones, and those of the API server when it has
+// reached that. This is how long their CPUs wait for them.
+constexpr absl::Duration kPodsComeBack = absl::Minutes(2);
+
 // What cannot be read may live.
 bool IsPopulatedAt(const std::string& hierarchy, const std::string& path) {
   const absl::StatusOr<Cgroup> cgroup = Cgroup::Open(Cat(hierarchy, "/", path));
@@ -55,6 +59,10 @@ absl::Status ManageMode::Start() {
       {.on_changed = [this](const std::vector<PodChange>&) { Converge(); }, .on_synced = [this] { Converge(); }});
   if (!source.ok()) return source.status();
   source_ = *std::move(source);
+  if (agent_.rebooted()) {
+    for (const auto& [uid, allocation] : agent_.state().pods) awaited_.insert(uid);
+    await_until_ = absl::Now() + kPodsComeBack;
+  }
   spdlog::info("node {}: pods from {}", *node, source_->status().description);
   if (absl::Status status = StartNri(); !status.ok()) return status;
   return ListenForSuccessor();

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "agent/agent.h"
 #include "agent/handover.h"
 #include "agent/kubernetes/node_reporter.h"
@@ -72,6 +73,8 @@ class ManageMode final : public Mode {
   // Takes up what running containers carry along, where the checkpoint has been lost.
   bool RestoreCarried();
   void ReleaseGone();
+  // Whether a pod that nobody has told of may still come back: for a while after a boot.
+  bool MayComeBack(const std::string& uid);
   // The fences of all that runs, written and read back.
   absl::Status Enforce();
   void TellPlaces();
@@ -92,6 +95,8 @@ class ManageMode final : public Mode {
   std::unique_ptr<NodeReporter> reporter_;  // null: no API server to tell
   std::unique_ptr<NriPlugin> nri_;
   std::unique_ptr<HandoverServer> handover_;
+  std::set<std::string, std::less<>> awaited_;  // UIDs: decided on before a reboot, and nobody has told of them since
+  absl::Time await_until_;
   bool synchronized_ = false;  // the runtime has told once what lives
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "agent/core/text.h"
 #include "agent/manage_mode.h"
 #include "agent/nri_answers.h"
@@ -35,9 +36,15 @@ void ManageMode::ReleaseGone() {
   for (const auto& [uid, allocation] : agent_.state().pods) {
     const PodRecordPtr record = source_->cache().Find(uid);
     const RuntimeBook::Pod* pod = book_.Find(uid);
+    if (record != nullptr || pod != nullptr) awaited_.erase(uid);
     const bool over = record == nullptr || record->is_terminal();
-    if (over && (pod == nullptr || !pod->lives())) gone.emplace_back(uid, record != nullptr);
+    if (over && (pod == nullptr || !pod->lives()) && !MayComeBack(uid)) gone.emplace_back(uid, record != nullptr);
   }
+  // What fails is tried again.
+  agent_.Complain("pods of before the boot",
+                  awaited_.empty() ? absl::OkStatus()
+                                   : absl::UnavailableError(Cat("nobody has told yet of ", awaited_.size(),
+                                                                " pods; their CPUs wait for them")));
   for (const auto& [uid, ended] : gone) {
     const std::string name = agent_.state().pods.find(uid)->second.pod->FullName();
     if (agent_.Release(uid, ended)) spdlog::info("pod {} ({}): gone; its CPUs are free", name, uid);
@@ -49,6 +56,11 @@ void ManageMode::ReleaseGone() {
     return record == nullptr || (record->is_terminal() && !record->is_static());
   });
   agent_.ForgetComplaints([&](const std::string& uid) { return !wanted.contains(uid); });
+}
+
+bool ManageMode::MayComeBack(const std::string& uid) {
+  if (absl::Now() >= await_until_) awaited_.clear();
+  return awaited_.contains(uid);
 }
 
 std::vector<PodRecordPtr> ManageMode::Undecided() const {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -14,6 +15,8 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "agent/core/text.h"
 #include "agent/state/state_json.h"
 
@@ -88,6 +91,14 @@ absl::Status WriteAndSync(int fd, std::string_view text, const std::string& path
   return absl::OkStatus();
 }
 
+// By the file's time; where a clock that was wrong tells otherwise, nothing is known of the boot.
+bool IsOfAnEarlierBoot(int directory_fd) {
+  struct stat file = {};
+  timespec up = {};
+  if (fstatat(directory_fd, kFile, &file, 0) != 0 || clock_gettime(CLOCK_BOOTTIME, &up) != 0) return false;
+  return absl::TimeFromTimespec(file.st_mtim) < absl::Now() - absl::DurationFromTimespec(up);
+}
+
 }  // namespace
 
 StateStore::StateStore(std::string directory, int directory_fd, int lock_fd)
@@ -156,6 +167,7 @@ absl::StatusOr<LoadedState> StateStore::Load() {
   if (state.ok()) {
     loaded.state = *std::move(state);
     loaded.found = true;
+    loaded.rebooted = IsOfAnEarlierBoot(directory_fd_);
     return loaded;
   }
   loaded.damage = Cat(path, " ", ToStd(state.status().message()));

@@ -15,6 +15,7 @@ namespace podfence {
 struct LoadedState {
   NodeState state;
   bool found = false;     // false: there is no usable checkpoint, state is empty
+  bool rebooted = false;  // it was committed before the machine's last boot
   std::string set_aside;  // where a damaged checkpoint was moved to; empty: none was damaged
   std::string damage;     // what was wrong with it
 };

@@ -20,11 +20,6 @@ constexpr char kDaemonSet[] = "/apis/apps/v1/namespaces/podfence-system/daemonse
 constexpr char kAgentPods[] =
     "/api/v1/namespaces/podfence-system/pods?labelSelector=app.kubernetes.io%2Fname%3Dpodfence";
 
-// As the chart's notes say: nothing starts without the agent, but for what is told to.
-constexpr char kTolerated[] =
-    R"(    tolerate_missing_plugins_annotation = "tolerate-missing-nri-plugins.noderesource.dev"
-)";
-
 // The node is Ready once there is a network; that nothing can use, since every pod has the node's own.
 constexpr char kNetwork[] = R"({"cniVersion": "1.0.0", "name": "none", "plugins": [{"type": "none"}]})";
 
@@ -44,7 +39,7 @@ void ClusterTest::SetUpTestSuite() {
   BeginNode();
   fs::create_directories("/etc/cni/net.d");
   std::ofstream("/etc/cni/net.d/none.conflist") << kNetwork;
-  StartContainerd(Cat(kRequired, kTolerated));
+  StartContainerd(kRequired);
   StartKubelet("", {"--kubeconfig=/e2e/cluster/lab.conf"});
   ASSERT_FALSE(HasFatalFailure());
   ASSERT_TRUE(Await(

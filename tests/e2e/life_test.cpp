@@ -151,6 +151,30 @@ TEST_F(LifeTest, RestartsOfTheNodesProgramsChangeNoDecision) {
   EXPECT_EQ(Scrape().at("podfence_findings_total{kind=\"drift\"}"), 0) << Log("podfence");
 }
 
+// As after a boot: nothing runs, the checkpoint is older, and the kubelet has not told of its pods yet.
+TEST_F(LifeTest, AfterABootDecisionsWaitForTheirPods) {
+  StartManaged();
+  AddPod("first", Exclusive("first", 2));
+  ASSERT_TRUE(AwaitRunning("first"));
+  AddPod("steady", Exclusive("steady", 3));
+  ASSERT_TRUE(AwaitRunning("steady"));
+  const std::string cpus = ReadCgroup(CgroupOf("steady", "app"), "cpuset.cpus");
+  RemovePod("first");
+  ASSERT_TRUE(AwaitGone("first"));
+  ASSERT_TRUE(Await([] { return AgentNow().state.pods.size() == 1; }, absl::Seconds(30))) << "lower CPUs are free";
+  End("podfence", SIGTERM);
+  RemovePod("steady");
+  ASSERT_TRUE(AwaitGone("steady"));
+  ASSERT_TRUE(Run(Cat("touch -d '1980-01-01 00:00:00' ", StateDirectory(), "/state.json")));
+  StartAgent();
+  ASSERT_TRUE(Await([] { return FetchSnapshot(kAgent).ok(); }, absl::Seconds(30))) << Log("podfence");
+  absl::SleepFor(absl::Seconds(3));
+  EXPECT_EQ(AgentNow().state.pods.size(), 1u);
+  AddPod("steady", Exclusive("steady", 3));
+  ASSERT_TRUE(AwaitRunning("steady")) << Log("podfence");
+  EXPECT_EQ(ReadCgroup(CgroupOf("steady", "app"), "cpuset.cpus"), cpus);
+}
+
 TEST_F(LifeTest, ALostCheckpointIsRebuiltFromWhatContainersCarry) {
   StartManaged();
   // Admitted one after the other; by age alone the second would get the first's CPUs once that is gone.

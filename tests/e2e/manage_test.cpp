@@ -118,11 +118,17 @@ TEST_F(ManageTest, PodsThatRunAlreadyAreTakenUp) {
   ASSERT_TRUE(AwaitRunning("first"));
   AddPod("wide", Exclusive("wide", 14));
   ASSERT_TRUE(AwaitRunning("wide"));
+  std::string done = Exclusive("done", 4, "exit 0");
+  AddPod("done", done.replace(done.find("hostNetwork"), 0, "restartPolicy: Never\n  "));
+  ASSERT_TRUE(Await([] { return PodStatus("done").value("/status/phase"_json_pointer, "") == "Succeeded"; },
+                    absl::Seconds(90)));
   const std::string cgroup = CgroupOf("first", "app");
   EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), "");
   StartAgent("topologyManagerPolicy: single-numa-node\n");
   EXPECT_TRUE(Await([&] { return !ReadCgroup(cgroup, "cpuset.cpus").empty(); }, absl::Seconds(60))) << Log("podfence");
   EXPECT_EQ(CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus"))->size(), 2);
+  EXPECT_EQ(AgentNow().state.pods.size(), 1u)
+      << "what has ended is given nothing, though the runtime knows its sandbox";
   EXPECT_TRUE(Await([&] { return ReadCgroup(cgroup, "cpu.max").starts_with("max"); }, absl::Seconds(10)));
   // The other fits no NUMA node: it runs on, shared, and that is said as long as it does.
   const auto said = [] {
@@ -159,14 +165,77 @@ TEST_F(ManageTest, WhatIsCreatedWhileTheAgentHangsIsNotUnfenced) {
   StartManaged();
   AddPod("before", Exclusive("before", 2));
   ASSERT_TRUE(AwaitRunning("before"));
-  Signal("podfence", SIGSTOP);
+  // Its sandbox is admitted, and its container is next.
   AddPod("meanwhile", Exclusive("meanwhile", 2));
-  absl::SleepFor(absl::Seconds(20));
-  EXPECT_EQ(CgroupOf("meanwhile", "app"), "") << "nothing runs that was not decided on";
+  ASSERT_TRUE(AwaitLog("podfence", "pod default/meanwhile-lab", "admitted"));
+  absl::SleepFor(absl::Milliseconds(20));  // the answer
+  Signal("podfence", SIGSTOP);
+  ASSERT_TRUE(AwaitLog("containerd", "CreateContainer within sandbox", "ContainerMetadata{Name:app,Attempt:0,} failed"))
+      << "the very create that the agent hung in";
+  AddPod("later", Exclusive("later", 2));
+  std::string tolerated = PodOf("tolerated", "");
+  tolerated.replace(tolerated.find("{name: tolerated}"), 17,
+                    "{name: tolerated, annotations: {tolerate-missing-nri-plugins.noderesource.dev: \"true\"}}");
+  AddPod("tolerated", tolerated);
+  ASSERT_TRUE(AwaitRunning("tolerated")) << "what may do without the agent does\n" << Log("containerd");
+  absl::SleepFor(absl::Seconds(10));
+  for (const char* pod : {"meanwhile", "later"}) {
+    EXPECT_EQ(CgroupOf(pod, "app"), "") << pod << ": nothing runs that was not decided on";
+  }
   Signal("podfence", SIGCONT);
-  ASSERT_TRUE(AwaitRunning("meanwhile")) << "it recovers by itself\n" << Log("podfence");
-  const std::string cgroup = CgroupOf("meanwhile", "app");
-  EXPECT_EQ(CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus"))->size(), 2);
+  for (const char* pod : {"meanwhile", "later"}) {
+    ASSERT_TRUE(AwaitRunning(pod)) << pod << ": it recovers by itself\n" << Log("podfence");
+    EXPECT_EQ(CpuSet::Parse(ReadCgroup(CgroupOf(pod, "app"), "cpuset.cpus"))->size(), 2) << pod;
+  }
+}
+
+TEST_F(ManageTest, WhatDoesNotFitDoesNotBeginBecauseTheAgentWasAway) {
+  StartManaged("topologyManagerPolicy: single-numa-node\n");
+  End("podfence", SIGKILL);
+  AddPod("wide", Exclusive("wide", 14));
+  ASSERT_TRUE(AwaitLog("containerd", "CreateContainer within sandbox", "failed")) << "its sandbox runs";
+  StartAgent("topologyManagerPolicy: single-numa-node\n");
+  const auto waits_for = [] {
+    const nlohmann::json pod = PodStatus("wide");
+    return pod.value("/status/containerStatuses/0/state/waiting/message"_json_pointer, "");
+  };
+  EXPECT_TRUE(Await([&] { return waits_for().find("TopologyAffinityError") != std::string::npos; }, absl::Seconds(60)))
+      << waits_for();
+  EXPECT_EQ(CgroupOf("wide", "app"), "");
+  EXPECT_THAT(AgentNow().findings, testing::IsEmpty()) << "it does not run since before";
+}
+
+// The runtime goes on telling of the old sandbox, in which nothing lives.
+TEST_F(ManageTest, AnAgentTellsANewSandboxFromTheOneThatEnded) {
+  StartManaged("topologyManagerScope: pod\n");
+  AddExamplePod("tightly-coupled-database");
+  ASSERT_TRUE(AwaitRunning("tightly-coupled-database"));
+  const std::string before = CgroupOf("tightly-coupled-database", "database");
+  const std::string cpus = ReadCgroup(before, "cpuset.cpus");
+  const std::string pod = before.substr(0, before.rfind('/'));
+  ASSERT_TRUE(WriteCgroup(pod, "cgroup.kill", "1")) << "the pause process too";
+  std::string after;
+  ASSERT_TRUE(Await(
+      [&] {
+        after = CgroupOf("tightly-coupled-database", "database");
+        return !after.empty() && after != before && AwaitRunning("tightly-coupled-database");
+      },
+      absl::Seconds(120)));
+  EXPECT_EQ(ReadCgroup(after, "cpuset.cpus"), cpus);
+  End("podfence", SIGTERM);
+  StartAgent("topologyManagerScope: pod\n");
+  ASSERT_TRUE(Await([&] { return FetchSnapshot(kAgent).ok(); }, absl::Seconds(30))) << Log("podfence");
+  std::string answer;
+  EXPECT_TRUE(Await([&] { return RunPodfence("verify", answer) == 0; }, absl::Seconds(30))) << answer;
+  // What is started anew has its place, beside a sandbox that is known.
+  ASSERT_TRUE(WriteCgroup(CgroupOf("tightly-coupled-database", "backup-agent"), "cgroup.kill", "1"));
+  EXPECT_TRUE(Await(
+      [&] {
+        return AgentNow().state.pods.size() == 1 && RunPodfence("verify", answer) == 0 &&
+               AwaitRunning("tightly-coupled-database");
+      },
+      absl::Seconds(90)))
+      << answer;
 }
 
 }  // namespace

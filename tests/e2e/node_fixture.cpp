@@ -370,6 +370,19 @@ std::map<std::string, double> NodeTest::Scrape() {
   return series;
 }
 
+bool NodeTest::AwaitLog(const std::string& program, const std::string& text, const std::string& more,
+                        absl::Duration patience) {
+  const absl::Time deadline = absl::Now() + patience;
+  do {
+    std::ifstream log(Cat(kWork, "/", program, ".log"));
+    for (std::string line; std::getline(log, line);) {
+      if (line.find(text) != std::string::npos && line.find(more) != std::string::npos) return true;
+    }
+    absl::SleepFor(absl::Milliseconds(5));
+  } while (absl::Now() < deadline);
+  return false;
+}
+
 std::string NodeTest::Log(const std::string& program) {
   std::string log = ReadAll(Cat(kWork, "/", program, ".log"));
   constexpr size_t kMost = 30000;

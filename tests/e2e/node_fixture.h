@@ -23,11 +23,13 @@ class NodeTest : public ::testing::Test {
  protected:
   static constexpr char kAgent[] = "http://127.0.0.1:9551";
   static constexpr char kKubelet[] = "http://127.0.0.1:10255";
-  // What the documentation asks for, for StartContainerd: no container is created while the agent is not there.
+  // What the documentation asks for, for StartContainerd: no container is created while the agent is not there, but for
+  // what is told to do without.
   static constexpr char kRequired[] = R"(
   [plugins.'io.containerd.nri.v1.nri'.default_validator]
     enable = true
     required_plugins = ["podfence"]
+    tolerate_missing_plugins_annotation = "tolerate-missing-nri-plugins.noderesource.dev"
 )";
   static constexpr char kSleeps[] = "while :; do sleep 1; done";
 
@@ -98,6 +100,9 @@ class NodeTest : public ::testing::Test {
   static Snapshot AgentNow();
   static std::map<std::string, double> Scrape();
   static std::string Log(const std::string& program);
+  // Until a line of a program's log has both.
+  static bool AwaitLog(const std::string& program, const std::string& text, const std::string& more,
+                       absl::Duration patience = absl::Seconds(90));
 
  private:
   static void Start(const std::string& program, const std::vector<std::string>& arguments, const std::string& as = "");

@@ -111,6 +111,14 @@ TEST_F(StoreTest, WhatIsCommittedIsLoadedUnderBothScopes) {
   }
 }
 
+TEST_F(StoreTest, ACheckpointOfBeforeTheBootIsTold) {
+  StateStore store = Open();
+  ASSERT_TRUE(store.Commit(Decided(MakeAllocator(TwoNodes(), "pod"))).ok());
+  EXPECT_FALSE(store.Load()->rebooted);
+  std::filesystem::last_write_time(File(), std::filesystem::file_time_type::clock::now() - std::chrono::years(5));
+  EXPECT_TRUE(store.Load()->rebooted);
+}
+
 TEST_F(StoreTest, NothingCommittedIsNoDamage) {
   const absl::StatusOr<LoadedState> loaded = Open().Load();
   ASSERT_TRUE(loaded.ok());
