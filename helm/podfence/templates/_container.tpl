@@ -47,12 +47,27 @@ resources:
   {{- toYaml .Values.resources | nindent 2 }}
 {{- end }}
 
+{{/* What lies on a read-only mount is not read-only by itself; before Kubernetes 1.30 it cannot be asked for. */}}
+{{- define "podfence.readOnly" -}}
+readOnly: true{{ if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}, recursiveReadOnly: IfPossible{{ end }}
+{{- end }}
+
+{{/*
+The kubelet's folder, in which pods' volumes are mounted: those that are there already come along, and without
+HostToContainer they would stay mounted here, their devices in use, when the kubelet has unmounted them. The API has
+recursiveReadOnly only without it.
+*/}}
+{{- define "podfence.kubeletMount" -}}
+- {name: kubelet, mountPath: {{ .Values.kubeletDirectory }}, readOnly: true, mountPropagation: HostToContainer}
+{{- end }}
+
 {{- define "podfence.mounts" -}}
 - {name: config, mountPath: /etc/podfence, readOnly: true}
+{{- $readOnly := include "podfence.readOnly" . }}
 {{- if include "podfence.audit" . }}
-- {name: cgroup, mountPath: {{ .Values.config.cgroupHierarchy }}, readOnly: true}
+- {name: cgroup, mountPath: {{ .Values.config.cgroupHierarchy }}, {{ $readOnly }}}
 # The folder, since the kubelet makes its state files anew.
-- {name: kubelet, mountPath: {{ .Values.kubeletDirectory }}, readOnly: true}
+{{ include "podfence.kubeletMount" . }}
 {{- else }}
 - {name: state, mountPath: {{ .Values.config.stateDirectory }}}
 # The host's whole hierarchy over the container's own view of it.
@@ -62,14 +77,14 @@ resources:
 - {name: workqueues, mountPath: /sys/devices/virtual/workqueue}
 {{- end }}
 # The folder, since a restarted runtime makes its socket anew.
-- {name: nri, mountPath: {{ dir .Values.config.nriSocketPath }}, readOnly: true}
+- {name: nri, mountPath: {{ dir .Values.config.nriSocketPath }}, {{ $readOnly }}}
 {{- if .Values.systemdBus }}
 # The folder, since a restarted bus makes its socket anew; unused with the cgroupfs driver.
-- {name: dbus, mountPath: /run/dbus, readOnly: true}
+- {name: dbus, mountPath: /run/dbus, {{ $readOnly }}}
 {{- end }}
 {{- end }}
 {{- if eq (include "podfence.podsAPI" .) "true" }}
-- {name: pods-api, mountPath: {{ dir .Values.config.podsAPISocket }}, readOnly: true}
+- {name: pods-api, mountPath: {{ dir .Values.config.podsAPISocket }}, {{ $readOnly }}}
 {{- end }}
 {{- end }}
 
