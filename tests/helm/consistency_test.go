@@ -31,9 +31,10 @@ func get(t *testing.T, value map[string]any, path string) any {
 	return found
 }
 
-// Keys of podfence.yaml that the chart does not offer: those of mode local and of planning, and those that it sets.
+// Keys of podfence.yaml that are not among the chart's config: those of mode local and of planning, and those that it
+// sets from values of its own.
 var notOffered = []string{"staticPodPath", "podLogsDir", "containerLogMaxSize", "machine", "nodeName", "apiServer",
-	"apiServerTokenFile", "apiServerCAFile", "kubeletStateDirectory"}
+	"apiServerTokenFile", "apiServerCAFile", "kubeletStateDirectory", "cpusetPartitions"}
 
 func TestConfigurationIsTheAgents(t *testing.T) {
 	agent := load(t, "../../config/podfence.yaml")
@@ -60,6 +61,34 @@ func TestConfigurationIsTheAgents(t *testing.T) {
 		theirs, _ := json.Marshal(agent[key])
 		if string(mine) != string(theirs) {
 			t.Errorf("%s: the chart's default is %s, the agent's %s", key, mine, theirs)
+		}
+	}
+}
+
+// What the chart sets by itself reaches the agent under a key that it has.
+func TestEveryRenderedKeyIsTheAgents(t *testing.T) {
+	text, err := render(t, testCase{Values: map[string]any{"apiServer": map[string]any{"host": "api.example.org"}}})
+	if err != nil {
+		t.Fatal(text)
+	}
+	agent := load(t, "../../config/podfence.yaml")
+	for _, document := range decode(t, text) {
+		if document["kind"] != "ConfigMap" {
+			continue
+		}
+		var rendered map[string]any
+		if err := yaml.Unmarshal([]byte(get(t, document, `data["podfence.yaml"]`).(string)), &rendered); err != nil {
+			t.Fatal(err)
+		}
+		for key := range rendered {
+			if _, known := agent[key]; !known {
+				t.Errorf("%s: rendered, and the agent has no such key", key)
+			}
+		}
+		for _, key := range []string{"apiServer", "kubeletStateDirectory", "cpusetPartitions"} {
+			if _, there := rendered[key]; !there {
+				t.Errorf("%s is not rendered", key)
+			}
 		}
 	}
 }

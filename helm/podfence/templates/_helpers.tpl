@@ -53,10 +53,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq .Values.config.mode "audit" }}true{{ end }}
 {{- end }}
 
-{{/* podfence.yaml: the values under config, where the kubelet's state is, and where the API server is. */}}
+{{/* podfence.yaml: the values under config, those beside it that the agent must know too, and where the API server is. */}}
 {{- define "podfence.config" -}}
 {{- $config := deepCopy .Values.config }}
 {{- $_ := set $config "kubeletStateDirectory" .Values.kubeletDirectory }}
+{{- $_ := set $config "cpusetPartitions" .Values.cpusetPartitions }}
 {{- with .Values.apiServer.host }}
 {{- $host := trimAll "[]" . }}
 {{- if contains ":" $host }}{{ $host = printf "[%s]" $host }}{{ end }}
