@@ -53,7 +53,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq .Values.config.mode "audit" }}true{{ end }}
 {{- end }}
 
-{{/* podfence.yaml: the values under config, those beside it that the agent must know too, and where the API server is. */}}
+{{/* podfence.yaml: the values under config, what of those beside it the agent must know, and where the API server is. */}}
 {{- define "podfence.config" -}}
 {{- $config := deepCopy .Values.config }}
 {{- $_ := set $config "kubeletStateDirectory" .Values.kubeletDirectory }}

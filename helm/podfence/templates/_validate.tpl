@@ -1,3 +1,15 @@
+{{/* The seconds of a duration as Go, absl and Prometheus write it (1m30s, 250ms); empty for what is none. */}}
+{{- define "podfence.seconds" -}}
+{{- $units := dict "us" 0.000001 "ms" 0.001 "s" 1 "m" 60 "h" 3600 "d" 86400 "w" 604800 "y" 31536000 }}
+{{- $sum := 0 }}
+{{- if regexMatch "^([0-9]+([.][0-9]+)?(us|ms|[smhdwy]))+$" . }}
+{{- range regexFindAll "[0-9.]+[a-z]+" . -1 }}
+{{- $sum = addf $sum (mulf (regexFind "[0-9.]+" .) (get $units (regexFind "[a-z]+" .))) }}
+{{- end }}
+{{- $sum }}
+{{- end }}
+{{- end }}
+
 {{/* Everything that the schema cannot see and that cannot work: the list of what is wrong, one on a line. */}}
 {{- define "podfence.problems" -}}
 {{- $config := .Values.config }}
@@ -25,12 +37,41 @@
 {{- else if $options }}
 {{- $problems = append $problems "config.cpuManagerPolicyOptions are options of cpuManagerPolicy static, not of none" }}
 {{- end }}
+{{- range regexFindAll "[0-9]+-[0-9]+" ($config.reservedSystemCPUs | default "") -1 }}
+{{- if gt (splitList "-" . | first | atoi) (splitList "-" . | last | atoi) }}
+{{- $problems = append $problems (printf "config.reservedSystemCPUs: %s runs backwards; write it as LOWEST-HIGHEST" .) }}
+{{- end }}
+{{- end }}
 {{- $nodes := list }}
 {{- range $config.reservedMemory }}
+{{- $node := .numaNode }}
+{{- range $name, $amount := .limits }}
+{{- if not (regexMatch "^[0-9.]*[1-9]" ($amount | toString)) }}
+{{- $problems = append $problems (printf "config.reservedMemory: %s %v of NUMA node %v is nothing; leave it out" $name $amount $node) }}
+{{- end }}
+{{- end }}
 {{- if has .numaNode $nodes }}
 {{- $problems = append $problems (printf "config.reservedMemory names NUMA node %v twice" .numaNode) }}
 {{- end }}
 {{- $nodes = append $nodes .numaNode }}
+{{- end }}
+
+{{- /* What the agent's own configuration refuses: agent/config/config.cpp, eviction.cpp. */}}
+{{- range $signal, $value := $config.evictionHard }}
+{{- $share := regexMatch "^[0-9]+([.][0-9]+)?%$" $value }}
+{{- $amount := and (regexMatch "^[0-9]+([.][0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?$" $value) (regexMatch "[1-9]" $value) }}
+{{- if not (or $amount (and $share (le (trimSuffix "%" $value | float64) 100.0))) }}
+{{- $problems = append $problems (printf "config.evictionHard: %s %q: write an amount above 0 (100Mi), or a percentage from 0%% to 100%% (5%%)" $signal $value) }}
+{{- end }}
+{{- end }}
+{{- $durations := dict "driftSweepInterval" (list 1.0 86400.0 "1s to 24h, as 10s or 1m30s") "cpuCFSQuotaPeriod" (list 0.001 1.0 "1ms to 1s, as 100ms") }}
+{{- range $key, $range := $durations }}
+{{- $value := get $config $key | toString }}
+{{- /* The agent knows no days. */}}
+{{- $seconds := ternary "" (include "podfence.seconds" $value) (regexMatch "[dwy]" $value) }}
+{{- if and (hasKey $config $key) (or (not $seconds) (lt (float64 $seconds) (index $range 0)) (gt (float64 $seconds) (index $range 1))) }}
+{{- $problems = append $problems (printf "config.%s %q: write a duration from %s" $key $value (index $range 2)) }}
+{{- end }}
 {{- end }}
 
 {{- /* How the agent reaches others, and they it. */}}
@@ -52,6 +93,14 @@
 {{- end }}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
 {{- $problems = append $problems "serviceMonitor.enabled and podMonitor.enabled: every node would be scraped twice; enable one" }}
+{{- end }}
+{{- range $name := list "serviceMonitor" "podMonitor" }}
+{{- $monitor := get $.Values $name }}
+{{- if $monitor.enabled }}
+{{- if gt (include "podfence.seconds" $monitor.scrapeTimeout | float64) (include "podfence.seconds" $monitor.interval | float64) }}
+{{- $problems = append $problems (printf "%s.scrapeTimeout %s is longer than its interval %s, and the operator takes no such monitor: set both" $name $monitor.scrapeTimeout $monitor.interval) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if .Values.prometheusRule.enabled }}
 {{- $left := ternary 1 0 .Values.prometheusRule.recordingRules }}
