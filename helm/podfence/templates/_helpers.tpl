@@ -71,3 +71,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $source := .Values.config.podSource }}
 {{- if or (eq $source "podsapi") (and (eq $source "auto") (semverCompare ">=1.37.0-0" .Capabilities.KubeVersion.Version)) }}true{{ end }}
 {{- end }}
+
+{{/* What the agent asks of the API server and of the kubelet, as rules of a ClusterRole; empty where it asks nothing. */}}
+{{- define "podfence.rules" -}}
+{{- $config := .Values.config }}
+{{- $rules := list }}
+{{- if has $config.podSource (list "auto" "apiserver") }}
+{{- $rules = append $rules (dict "apiGroups" (list "") "resources" (list "pods") "verbs" (list "list" "watch")) }}
+{{- end }}
+{{- if and (has $config.podSource (list "auto" "kubelet")) (hasPrefix "https:" $config.kubeletPodsURL) }}
+{{- /* Fine-grained authorization of the kubelet is on from 1.33; before, only nodes/proxy opens /pods. */}}
+{{- $resource := ternary "nodes/pods" "nodes/proxy" (semverCompare ">=1.33.0-0" .Capabilities.KubeVersion.Version) }}
+{{- $rules = append $rules (dict "apiGroups" (list "") "resources" (list $resource) "verbs" (list "get")) }}
+{{- end }}
+{{- /* Where the kubelet decides, nobody is refused here. */}}
+{{- $audit := include "podfence.audit" . }}
+{{- if and .Values.rbac.podStatus (not $audit) }}
+{{- $rules = append $rules (dict "apiGroups" (list "") "resources" (list "pods/status") "verbs" (list "patch")) }}
+{{- end }}
+{{- if and .Values.rbac.events (not $audit) }}
+{{- $rules = append $rules (dict "apiGroups" (list "") "resources" (list "events") "verbs" (list "create" "patch")) }}
+{{- end }}
+{{- if $rules }}{{ toYaml $rules }}{{ end }}
+{{- end }}
