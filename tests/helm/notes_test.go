@@ -8,14 +8,20 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// notes gives what helm says after an installation. Only an installation in a cluster prints it, so that a copy of the
-// chart has it in an object.
-func notes(t *testing.T, values map[string]any) string {
+func copyOfChart(t *testing.T) string {
 	t.Helper()
 	copied := t.TempDir()
 	if err := os.CopyFS(copied, os.DirFS(chart)); err != nil {
 		t.Fatal(err)
 	}
+	return copied
+}
+
+// notes gives what helm says after an installation. Only an installation in a cluster prints it, so that a copy of the
+// chart has it in an object.
+func notes(t *testing.T, values map[string]any) string {
+	t.Helper()
+	copied := copyOfChart(t)
 	if err := os.Rename(copied+"/templates/NOTES.txt", copied+"/NOTES"); err != nil {
 		t.Fatal(err)
 	}
@@ -69,5 +75,30 @@ func TestNotes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// As `helm package --version` makes it of a build between two releases.
+func TestAVersionWithBuildMetadataMakesLabels(t *testing.T) {
+	copied := copyOfChart(t)
+	about := load(t, copied+"/Chart.yaml")
+	about["version"], about["appVersion"] = "0.1.0+g1234567", "0.1.0+g1234567"
+	raw, err := yaml.Marshal(about)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(copied+"/Chart.yaml", raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text, err := helm(t, nil, "template", "fence", copied, "--kube-version", "1.37.2")
+	if err != nil {
+		t.Fatal(text)
+	}
+	for _, document := range decode(t, text) {
+		for key, value := range get(t, document, "metadata.labels").(map[string]any) {
+			if strings.Contains(value.(string), "+") {
+				t.Errorf("%v: label %s: %s", document["kind"], key, value)
+			}
+		}
 	}
 }

@@ -20,9 +20,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "podfence.labels" -}}
 {{ include "podfence.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- /* A version may have a "+", a label may not. */}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | trunc 63 | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
 {{- with .Values.extraLabels }}
 {{ toYaml . }}
 {{- end }}
