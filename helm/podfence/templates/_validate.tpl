@@ -123,6 +123,14 @@
 {{- if and .Values.hostNetwork (not (has ($rolling.maxSurge | default 0 | toString) (list "0" "0%"))) }}
 {{- $problems = append $problems "updateStrategy.rollingUpdate.maxSurge: with hostNetwork two agents cannot have one port: leave rollingUpdate empty" }}
 {{- end }}
+{{- $none := list "0" "0%" }}
+{{- $surges := not (has ($rolling.maxSurge | default 0 | toString) $none) }}
+{{- if and $surges (not (has ($rolling.maxUnavailable | default 0 | toString) $none)) }}
+{{- $problems = append $problems "updateStrategy.rollingUpdate: the API takes either maxSurge or maxUnavailable, the other 0: leave one out" }}
+{{- end }}
+{{- if and (not $surges) (hasKey $rolling "maxUnavailable") (has (toString $rolling.maxUnavailable) $none) }}
+{{- $problems = append $problems "updateStrategy.rollingUpdate: with maxUnavailable 0 and no maxSurge nothing could be updated: set one of them" }}
+{{- end }}
 {{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
 {{- $problems = append $problems "serviceAccount.name: name the existing account, since serviceAccount.create is off" }}
 {{- end }}
