@@ -134,6 +134,12 @@ void ClusterTest::Create(const std::string& path, const std::string& object) {
   ASSERT_EQ(reply->code, 201) << reply->body;
 }
 
+void ClusterTest::Replace(const std::string& path, const nlohmann::json& object) {
+  const absl::StatusOr<HttpReply> reply = Send("PUT", path, object.dump());
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  ASSERT_EQ(reply->code, 200) << reply->body;
+}
+
 void ClusterTest::DeletePod(const std::string& name) {
   const std::string path = Cat(kPods, "/", name);
   const absl::StatusOr<HttpReply> reply = Send("DELETE", path);

@@ -125,6 +125,83 @@ TEST_F(ClusterTest, APodThatFitsNoNumaNodeFailsWithItsReason) {
   EXPECT_THAT(events, HasSubstr("It would fit if container app asked for 12 exclusive CPUs instead of 14."));
 }
 
+TEST_F(ClusterTest, AResizeIsMadeOrRefusedWithItsReason) {
+  Install(kContainerScope);
+  ASSERT_FALSE(HasFatalFailure());
+  const auto resize = [](const std::string& name, size_t container, const char* cpu) {
+    nlohmann::json pod = Get(Cat(kPods, "/", name));
+    nlohmann::json& resources = pod.at("spec").at("containers").at(container).at("resources");
+    resources["limits"]["cpu"] = cpu;
+    resources["requests"]["cpu"] = cpu;
+    Replace(Cat(kPods, "/", name, "/resize"), pod);
+  };
+  // What the exclusive CPUs leave of the budget is decided with them.
+  CreatePod(R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: mixed}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: app, image: test.local/work:1, command: [sleep, "1000000"], resources: {limits: {cpu: 2, memory: 64Mi}}}
+  - {name: side, image: test.local/work:1, command: [sleep, "1000000"], resources: {limits: {cpu: 500m, memory: 64Mi}}}
+)");
+  CreatePod(PodOf("plain", "requests: {cpu: 100m}, limits: {cpu: 200m, memory: 64Mi}"));
+  ASSERT_TRUE(AwaitRunning("mixed")) << PodStatus("mixed").dump(1);
+  ASSERT_TRUE(AwaitRunning("plain")) << PodStatus("plain").dump(1);
+  const std::string side = CgroupOf("mixed", "side");
+  const std::string plain = CgroupOf("plain", "app");
+  EXPECT_EQ(ReadCgroup(side, "cpu.max"), "50000 100000");
+  EXPECT_EQ(ReadCgroup(plain, "cpu.max"), "20000 100000");
+  resize("mixed", 1, "700m");
+  resize("plain", 0, "150m");
+  EXPECT_TRUE(Await([&] { return ReadCgroup(plain, "cpu.max") == "15000 100000"; }, absl::Seconds(60)))
+      << Get(Cat(kPods, "/plain")).dump(1);
+  std::string said;
+  EXPECT_TRUE(Await(
+      [&] {
+        said = Get(Cat(kPods, "/mixed")).value("/status/conditions"_json_pointer, nlohmann::json()).dump(1);
+        return said.find("cannot be resized") != std::string::npos;
+      },
+      absl::Seconds(60)))
+      << said;
+  EXPECT_EQ(ReadCgroup(side, "cpu.max"), "50000 100000");
+  EXPECT_EQ(Scrape()["podfence_findings_active{kind=\"drift\"}"], 0) << AgentLog();
+}
+
+TEST_F(ClusterTest, PauseAndEphemeralContainersRunOnNoExclusiveCpu) {
+  Install(kPodScope);
+  ASSERT_FALSE(HasFatalFailure());
+  CreatePod(Idle(ExamplePod("tightly-coupled-database")));
+  ASSERT_TRUE(AwaitRunning("tightly-coupled-database")) << PodStatus("tightly-coupled-database").dump(1);
+  nlohmann::json pod = Get(Cat(kPods, "/tightly-coupled-database"));
+  pod["spec"]["ephemeralContainers"] = {
+      {{"name", "debugger"}, {"image", "test.local/work:1"}, {"command", {"sleep", "1000000"}}}};
+  Replace(Cat(kPods, "/tightly-coupled-database/ephemeralcontainers"), pod);
+  std::string debugger;
+  EXPECT_TRUE(Await(
+      [&] {
+        debugger = CgroupOf("tightly-coupled-database", "debugger");
+        return !debugger.empty();
+      },
+      absl::Seconds(60)));
+  const CpuSet own = *CpuSet::Parse(ReadCgroup(CgroupOf("tightly-coupled-database", "database"), "cpuset.cpus"));
+  EXPECT_EQ(own.size(), 6);
+  const std::string shared = ReadCgroup(CgroupOf("tightly-coupled-database", "backup-agent"), "cpuset.cpus");
+  const std::filesystem::path parent(std::filesystem::path("/sys/fs/cgroup") / debugger / "..");
+  int others = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(parent)) {
+    if (!entry.is_directory()) continue;
+    const std::string cgroup = entry.path().lexically_normal().lexically_relative("/sys/fs/cgroup");
+    const CpuSet cpus = *CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus.effective"));
+    if (cpus == own) continue;
+    ++others;
+    EXPECT_EQ(cpus.ToString(), shared) << cgroup;
+  }
+  EXPECT_EQ(others, 3) << "the shared container, the ephemeral one and the pause process";
+}
+
 TEST_F(ClusterTest, PodsAreKnownAgainAfterTheApiServerWasKilled) {
   Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());

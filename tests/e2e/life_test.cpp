@@ -206,6 +206,8 @@ TEST_F(LifeTest, NobodyRunsOnExclusiveCpusWhilePodsComeAndGo) {
   const auto foreign = [&](const char* kind) {
     return Scrape().at(Cat("podfence_foreign_run_seconds_total{class=\"", kind, "\"}"));
   };
+  // The ones come while the others go.
+  std::vector<std::string> last;
   int made = 0;
   for (int wave = 0; made < pods; ++wave) {
     const std::string exclusive = Cat("exclusive-", wave);
@@ -216,10 +218,13 @@ TEST_F(LifeTest, NobodyRunsOnExclusiveCpusWhilePodsComeAndGo) {
       const bool burstable = made % 2 == 0;
       AddPod(names.back(), PodOf(names.back(), burstable ? "limits: {memory: 64Mi}" : "", kBursts));
     }
+    for (const std::string& name : last) RemovePod(name);
     for (const std::string& name : names) ASSERT_TRUE(AwaitRunning(name, absl::Seconds(180))) << name;
-    for (const std::string& name : names) RemovePod(name);
-    for (const std::string& name : names) ASSERT_TRUE(AwaitGone(name, absl::Seconds(180))) << name;
+    for (const std::string& name : last) ASSERT_TRUE(AwaitGone(name, absl::Seconds(180))) << name;
+    last = std::move(names);
   }
+  for (const std::string& name : last) RemovePod(name);
+  for (const std::string& name : last) ASSERT_TRUE(AwaitGone(name, absl::Seconds(180))) << name;
   EXPECT_EQ(foreign("container"), 0) << Log("podfence");
   EXPECT_EQ(foreign("host"), 0) << Log("podfence");
   EXPECT_EQ(foreign("pause"), 0) << Log("podfence");

@@ -57,6 +57,41 @@ TEST_F(ManageTest, TheExampleWithAPodScope) {
   EXPECT_FALSE(own.Intersects(rest));
 }
 
+TEST_F(ManageTest, SeveralSidecarsShareWhatTheExclusiveCpusLeave) {
+  StartManaged();
+  AddPod("mixed", R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: mixed}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  resources: {limits: {cpu: 3500m, memory: 256Mi}}
+  containers:
+  - name: app
+    image: test.local/work:1
+    command: [sh, -c, "yes >/dev/null & yes >/dev/null"]
+    resources: {limits: {cpu: 2, memory: 64Mi}}
+  - {name: left, image: test.local/work:1, command: [sh, -c, "yes >/dev/null & yes >/dev/null"]}
+  - {name: right, image: test.local/work:1, command: [sh, -c, "yes >/dev/null & yes >/dev/null"]}
+)");
+  ASSERT_TRUE(AwaitRunning("mixed")) << PodStatus("mixed").dump(1);
+  const std::string app = CgroupOf("mixed", "app");
+  const std::string left = CgroupOf("mixed", "left");
+  const std::string right = CgroupOf("mixed", "right");
+  const std::string group = left.substr(0, left.rfind('/'));
+  EXPECT_EQ(group, right.substr(0, right.rfind('/')));
+  EXPECT_NE(group, app.substr(0, app.rfind('/')));
+  EXPECT_EQ(ReadCgroup(group, "cpu.max"), "150000 100000");
+  EXPECT_EQ(ReadCgroup(left, "cpu.max"), "max 100000");
+  const std::vector<double> got = MedianCpus({app, left, right}, 3, absl::Seconds(5));
+  std::cout << "app " << got[0] << ", left " << got[1] << ", right " << got[2] << " CPUs\n";
+  EXPECT_GE(got[0], 0.98 * 2);
+  EXPECT_LE(got[1] + got[2], 1.53);
+  EXPECT_GE(got[1] + got[2], 1.3) << "and nearly all of it";
+  EXPECT_EQ(ThrottledUsec(app), 0u);
+}
+
 TEST_F(ManageTest, APodThatFitsNoNumaNodeIsRefusedWithItsReason) {
   StartManaged("topologyManagerPolicy: single-numa-node\n");
   AddPod("wide", Exclusive("wide", 14));

@@ -257,7 +257,7 @@ bool NodeTest::Await(const std::function<bool()>& condition, absl::Duration pati
 std::string NodeTest::CgroupOf(const std::string& pod, const std::string& container) {
   const nlohmann::json status = PodStatus(pod);
   if (status.is_null()) return "";
-  for (const char* kind : {"containerStatuses", "initContainerStatuses"}) {
+  for (const char* kind : {"containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"}) {
     for (const nlohmann::json& one : status["status"].value(kind, nlohmann::json::array())) {
       const std::string id = one.value("containerID", "");
       if (one["name"] != container || id.find("//") == std::string::npos) continue;
