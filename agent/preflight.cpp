@@ -8,17 +8,15 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <optional>
+#include <iterator>
 
-#include "agent/audit_state.h"
 #include "agent/cgroup/cgroup.h"
 #include "agent/cgroup/control.h"
 #include "agent/cgroup/files.h"
 #include "agent/cgroup/unique_fd.h"
 #include "agent/core/text.h"
 #include "agent/core/unix_address.h"
-#include "agent/kubelet_state/kubelet_state.h"
-#include "agent/pods/document.h"
+#include "agent/preflight_kubelet.h"
 #include "agent/verifier/verifier.h"
 
 namespace podfence {
@@ -26,12 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using State = PreflightCheck::State;
-
-// A word of the kubelet's configuration, "" where it says nothing.
-std::string Word(const Node& config, std::string_view key) {
-  const Node* value = config.Find(key);
-  return value == nullptr ? "" : value->text;
-}
 
 // Why a socket cannot be reached; empty: someone listens on it.
 std::string Unreachable(const std::string& path) {
@@ -44,18 +36,19 @@ std::string Unreachable(const std::string& path) {
 
 class Checks {
  public:
-  Checks(const Config& config, const PreflightOptions& options) : config_(config), options_(options) {}
+  Checks(const Config& config, const PreflightOptions& options)
+      : config_(config), options_(options), kubelet_(config, options) {}
 
   std::vector<PreflightCheck> Run() {
     CheckCgroups();
     if (config_.mode == "audit") {
-      CheckKubeletDecides();
+      AddAll(kubelet_.ToAudit());
       CheckCapabilities();
       CheckPrograms();
       return std::move(checks_);
     }
     CheckPartitions();
-    CheckKubelet();
+    AddAll(kubelet_.ToManage());
     CheckSystemd();
     CheckNri();
     CheckOtherPlugins();
@@ -69,6 +62,7 @@ class Checks {
   void Add(std::string_view name, State state, std::string found, std::string remedy = "") {
     checks_.push_back({std::string(name), state, std::move(found), std::move(remedy)});
   }
+  void AddAll(std::vector<PreflightCheck> checks) { std::ranges::move(checks, std::back_inserter(checks_)); }
   std::string Path(std::string_view path) const { return Cat(options_.root, path); }
 
   void CheckCgroups() {
@@ -93,67 +87,11 @@ class Checks {
         "use Linux 6.7 or later, or the CPU manager option full-pcpus-only");
   }
 
-  void CheckKubelet() {
-    const std::string path = Path(options_.kubelet_config);
-    const absl::StatusOr<std::string> text = ReadSmallFile(path);
-    if (!text.ok()) {
-      return Add("kubelet", State::kWarning, Cat("its configuration cannot be read: ", ToStd(text.status().message())),
-                 "make sure that its cpuManagerPolicy is none and its memoryManagerPolicy None");
-    }
-    const absl::StatusOr<std::vector<Node>> documents = ReadYaml(*text, path);
-    if (!documents.ok() || documents->empty()) {
-      return Add("kubelet", State::kWarning,
-                 documents.ok() ? Cat(path, " is empty") : std::string(documents.status().message()),
-                 "make sure that its cpuManagerPolicy is none and its memoryManagerPolicy None");
-    }
-    systemd_driver_ = Word(documents->front(), "cgroupDriver") == "systemd";
-    const std::string cpu = Word(documents->front(), "cpuManagerPolicy");
-    const std::string memory = Word(documents->front(), "memoryManagerPolicy");
-    if (cpu == "static" || memory == "Static") {
-      return Add("kubelet", State::kFailed,
-                 Cat(path, ": cpuManagerPolicy ", cpu.empty() ? "none" : cpu, ", memoryManagerPolicy ",
-                     memory.empty() ? "None" : memory, ": two would decide about the same CPUs"),
-                 "set cpuManagerPolicy: none and memoryManagerPolicy: None, remove cpu_manager_state and "
-                 "memory_manager_state of its root directory and restart it; Podfence's own policies stand in its "
-                 "configuration");
-    }
-    Add("kubelet", State::kOk, "its CPU and memory managers are off");
-    CheckOldState("cpu_manager_state", "static");
-    CheckOldState("memory_manager_state", "Static");
-  }
-
-  void CheckKubeletDecides() {
-    const std::string directory = Path(config_.kubelet_state_directory);
-    const absl::StatusOr<KubeletState> state = ReadKubeletState(directory);
-    if (!state.ok()) {
-      return Add("kubelet", State::kFailed, std::string(state.status().message()),
-                 "run as root, and in a container mount the kubelet's root directory, read-only; kubeletStateDirectory "
-                 "says where it is");
-    }
-    if (const std::vector<Unseen> without = WithoutManagers(*state); !without.empty()) {
-      return Add("kubelet", State::kFailed, Cat(without[0].what, ": ", without[0].reason),
-                 "set the kubelet's cpuManagerPolicy: static, or Podfence's mode: manage");
-    }
-    Add("kubelet", State::kOk,
-        Cat("its CPU manager is ", state->cpu.policy, ", its Memory manager ", state->memory.policy, "; ",
-            state->cpu.containers.size(), " pods hold CPUs of their own"));
-  }
-
-  // The kubelet refuses to start on the state of another policy.
-  void CheckOldState(std::string_view file, std::string_view policy) {
-    const std::string path = (fs::path(Path(options_.kubelet_config)).parent_path() / file).string();
-    const absl::StatusOr<std::string> text = ReadSmallFile(path);
-    if (!text.ok()) return;
-    const absl::StatusOr<Node> state = ReadJson(*text, path);
-    if (!state.ok() || Word(*state, "policyName") != policy) return;
-    Add("kubelet state", State::kFailed, Cat(path, " is of policy ", policy, ": the kubelet will not start with it"),
-        Cat("remove ", path, " and restart the kubelet"));
-  }
-
   // Under the systemd driver, which the kubelet may have from its runtime too: then its slice tells.
   void CheckSystemd() {
     std::error_code error;
-    if (!systemd_driver_ && !fs::exists(Path(Cat(config_.cgroup_hierarchy, "/kubepods.slice")), error)) return;
+    if (!kubelet_.systemd_driver() && !fs::exists(Path(Cat(config_.cgroup_hierarchy, "/kubepods.slice")), error))
+      return;
     const std::string path = Path("/run/dbus/system_bus_socket");
     const std::string unreachable = Unreachable(path);
     if (unreachable.empty()) return Add("systemd", State::kOk, Cat("can be told of fences over ", path));
@@ -246,7 +184,7 @@ class Checks {
 
   const Config& config_;
   const PreflightOptions& options_;
-  bool systemd_driver_ = false;  // as the kubelet's configuration says
+  KubeletChecks kubelet_;
   std::vector<PreflightCheck> checks_;
 };
 

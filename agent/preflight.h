@@ -29,8 +29,9 @@ struct PreflightOptions {
 // - BTF and the kernel programs; capabilities
 // To manage it:
 // - partitions (Linux 6.7)
-// - the kubelet's own CPU and memory managers, which must be off (policies none, None), and a state file that an
-//   earlier policy left, which the kubelet refuses (cm/cpumanager/state/state_checkpoint.go)
+// - the kubelet's own CPU and memory managers, which must be off (policies none, None), by its configuration and by the
+//   state files that it keeps; on what an earlier policy left it does not start
+//   (cm/cpumanager/state/state_checkpoint.go)
 // - under the systemd driver the system bus
 // - the runtime's NRI socket; other NRI plugins that are installed beside it
 // - the state directory

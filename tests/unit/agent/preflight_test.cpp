@@ -15,6 +15,7 @@
 namespace podfence {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 using CheckState = PreflightCheck::State;
@@ -26,6 +27,7 @@ class PreflightTest : public testing::Test {
                Dir("opt", {Dir("nri", {Dir("plugins", {})})}), Dir("run", {Dir("dbus", {})})}) {
     config_.nri_socket_path = "/nri.sock";
     config_.state_directory = "/state";
+    config_.kubelet_state_directory = "/kubelet";
     config_.cgroup_hierarchy = "/cgroup";
     options_.root = tree_.path();
     options_.kubelet_config = "/kubelet/config.yaml";
@@ -35,6 +37,10 @@ class PreflightTest : public testing::Test {
     const auto found = std::ranges::find(checks, name, &PreflightCheck::name);
     EXPECT_NE(found, checks.end()) << name;
     return found == checks.end() ? PreflightCheck{} : *found;
+  }
+  bool Has(const std::string& name) {
+    const std::vector<PreflightCheck> checks = Preflight(config_, options_);
+    return std::ranges::find(checks, name, &PreflightCheck::name) != checks.end();
   }
   UniqueFd Listen(const std::string& name) {
     UniqueFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
@@ -63,6 +69,8 @@ TEST_F(PreflightTest, TheKubeletsOwnManagersStandInTheWay) {
   EXPECT_EQ(Find("kubelet").state, CheckState::kWarning) << "what cannot be read is said";
   tree_.Remove("kubelet/config.yaml");
   EXPECT_EQ(Find("kubelet").state, CheckState::kWarning);
+  EXPECT_THAT(Find("kubelet").found, HasSubstr("unknown"));
+  EXPECT_THAT(Find("kubelet").remedy, HasSubstr("--kubelet-config"));
 }
 
 TEST_F(PreflightTest, StateOfAnEarlierPolicyStandsInTheWay) {
@@ -70,8 +78,27 @@ TEST_F(PreflightTest, StateOfAnEarlierPolicyStandsInTheWay) {
   EXPECT_EQ(Find("kubelet state").state, CheckState::kFailed);
   EXPECT_THAT(Find("kubelet state").remedy, HasSubstr("remove"));
   tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"none"})");
-  const std::vector<PreflightCheck> checks = Preflight(config_, options_);
-  EXPECT_EQ(std::ranges::count(checks, "kubelet state", &PreflightCheck::name), 0);
+  EXPECT_FALSE(Has("kubelet state"));
+  // As newer kubelets have it.
+  tree_.Set("kubelet/cpu_manager_state",
+            R"({"data":"{\"policyName\":\"static\",\"defaultCpuSet\":\"0-3\"}","dataChecksum":270902611})");
+  EXPECT_EQ(Find("kubelet state").state, CheckState::kFailed);
+  tree_.Set("kubelet/cpu_manager_state", R"({"policyName":)");
+  EXPECT_EQ(Find("kubelet state").state, CheckState::kWarning) << "what cannot be read is said";
+}
+
+TEST_F(PreflightTest, StateTellsOfManagersThatAreOnWithoutAConfiguration) {
+  options_.kubelet_config = "/elsewhere/config.yaml";
+  config_.kubelet_state_directory = "/data";
+  EXPECT_EQ(Find("kubelet state").state, CheckState::kWarning);
+  EXPECT_THAT(Find("kubelet state").remedy, HasSubstr("kubeletStateDirectory"));
+  tree_.Add(tree_.path(), {Dir("data", {File("cpu_manager_state", R"({"policyName":"none"})"),
+                                        File("memory_manager_state", R"({"policyName":"Static"})")})});
+  EXPECT_EQ(Find("kubelet state").state, CheckState::kFailed);
+  EXPECT_THAT(Find("kubelet state").remedy,
+              AllOf(HasSubstr("memoryManagerPolicy: None"), HasSubstr("/data/memory_manager_state")));
+  tree_.Set("data/memory_manager_state", R"({"policyName":"None"})");
+  EXPECT_FALSE(Has("kubelet state"));
 }
 
 TEST_F(PreflightTest, ARuntimeMustListen) {
@@ -103,7 +130,6 @@ TEST_F(PreflightTest, OtherPluginsAreNamed) {
 
 TEST_F(PreflightTest, ToAuditTheKubeletsManagersMustBeOn) {
   config_.mode = "audit";
-  config_.kubelet_state_directory = "/kubelet";
   EXPECT_EQ(Find("kubelet").state, CheckState::kFailed);
   EXPECT_THAT(Find("kubelet").found, HasSubstr("cpu_manager_state: is not there"));
   tree_.Set("kubelet/cpu_manager_state", R"({"policyName":"none","defaultCpuSet":""})");
