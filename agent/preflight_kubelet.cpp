@@ -12,6 +12,9 @@ namespace {
 
 using State = PreflightCheck::State;
 
+constexpr char kFindConfiguration[] =
+    "--kubelet-config says where it is, and a container must have it mounted; else make sure that its ";
+
 absl::StatusOr<Node> ReadKubeletConfiguration(const std::string& path) {
   const absl::StatusOr<std::string> text = ReadSmallFile(path);
   if (!text.ok()) return text.status();
@@ -32,11 +35,18 @@ KubeletChecks::KubeletChecks(const Config& config, const PreflightOptions& optio
 std::vector<PreflightCheck> KubeletChecks::ToManage() {
   CheckManagers();
   CheckStates();
+  CheckCgroups();
   return std::move(checks_);
 }
 
 std::vector<PreflightCheck> KubeletChecks::ToAudit() {
   CheckDecides();
+  if (!kubelet_.ok()) {
+    Add("kubelet configuration", State::kWarning,
+        Cat("unknown, it cannot be read: ", ToStd(kubelet_.status().message())),
+        Cat(kFindConfiguration, "cgroupRoot is /"));
+  }
+  CheckCgroups();
   return std::move(checks_);
 }
 
@@ -53,8 +63,7 @@ void KubeletChecks::CheckManagers() {
   if (!kubelet_.ok()) {
     return Add("kubelet", State::kWarning,
                Cat("unknown, its configuration cannot be read: ", ToStd(kubelet_.status().message())),
-               "--kubelet-config says where it is, and a container must have it mounted; else make sure that its "
-               "cpuManagerPolicy is none, its memoryManagerPolicy None");
+               Cat(kFindConfiguration, "cpuManagerPolicy is none, its memoryManagerPolicy None, its cgroupRoot /"));
   }
   const std::string cpu = Word("cpuManagerPolicy");
   const std::string memory = Word("memoryManagerPolicy");
@@ -114,6 +123,19 @@ void KubeletChecks::CheckDecides() {
   Add("kubelet", State::kOk,
       Cat("its CPU manager is ", state->cpu.policy, ", its Memory manager ", state->memory.policy, "; ",
           state->cpu.containers.size(), " pods hold CPUs of their own"));
+}
+
+// Pods are only known below kubepods at the top of the hierarchy (ParsePodCgroup, FindKubePods). The kubelet has that
+// below its cgroupRoot, and only with cgroupsPerQOS (cm/container_manager_linux.go NewContainerManager).
+void KubeletChecks::CheckCgroups() {
+  const std::string root = Word("cgroupRoot");
+  const bool groups = Word("cgroupsPerQOS") != "false";
+  if (groups && (root.empty() || root == "/")) return;
+  Add("kubelet cgroups", State::kFailed,
+      Cat(path_, ": ", groups ? Cat("cgroupRoot ", root) : "cgroupsPerQOS false",
+          ": its pods are not below kubepods at the top of the cgroup hierarchy, and the agent ",
+          config_.mode == "audit" ? "would find none of them" : "would refuse every one"),
+      "drain the node, set the kubelet's cgroupRoot: / and cgroupsPerQOS: true (the defaults) and restart it");
 }
 
 }  // namespace podfence

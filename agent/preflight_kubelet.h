@@ -33,6 +33,7 @@ class KubeletChecks {
   bool CheckState(const std::string& path, const char* policy,
                   absl::StatusOr<ManagerState> (*parse)(std::string_view text, std::string_view source));
   void CheckDecides();
+  void CheckCgroups();
 
   const Config& config_;
   const std::string root_;

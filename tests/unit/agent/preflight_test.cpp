@@ -101,6 +101,24 @@ TEST_F(PreflightTest, StateTellsOfManagersThatAreOnWithoutAConfiguration) {
   EXPECT_FALSE(Has("kubelet state"));
 }
 
+TEST_F(PreflightTest, PodsMustBeAtTheTopOfTheHierarchy) {
+  for (const std::string mode : {"manage", "audit"}) {
+    config_.mode = mode;
+    for (const char* text : {"cgroupRoot: /", "cgroupRoot: ''", "cgroupRoot: null", "cgroupsPerQOS: true"}) {
+      tree_.Set("kubelet/config.yaml", text);
+      EXPECT_FALSE(Has("kubelet cgroups")) << mode << " " << text;
+    }
+    tree_.Set("kubelet/config.yaml", "cgroupRoot: /kubelet");
+    EXPECT_EQ(Find("kubelet cgroups").state, CheckState::kFailed);
+    EXPECT_THAT(Find("kubelet cgroups").found, HasSubstr("cgroupRoot /kubelet"));
+    EXPECT_THAT(Find("kubelet cgroups").remedy, HasSubstr("cgroupRoot: /"));
+    tree_.Set("kubelet/config.yaml", "cgroupsPerQOS: false");
+    EXPECT_EQ(Find("kubelet cgroups").state, CheckState::kFailed);
+    tree_.Remove("kubelet/config.yaml");
+    EXPECT_EQ(Find(mode == "audit" ? "kubelet configuration" : "kubelet").state, CheckState::kWarning);
+  }
+}
+
 TEST_F(PreflightTest, ARuntimeMustListen) {
   EXPECT_EQ(Find("NRI").state, CheckState::kFailed);
   const UniqueFd listener = Listen("nri.sock");
