@@ -27,7 +27,8 @@ struct PreflightOptions {
 // with its remedy. Changes nothing; loads the kernel programs once to see which attach.
 // - cgroup v2 with its controllers
 // - BTF and the kernel programs; capabilities
-// - the kubelet's cgroups of pods, which must be at the top of the hierarchy (cgroupRoot)
+// - the kubelet's cgroups of pods, which must be at the top of the hierarchy (cgroupRoot); its quotas, which
+//   should be as podfence.yaml has them (cpuCFSQuota, cpuCFSQuotaPeriod)
 // To manage it:
 // - partitions (Linux 6.7)
 // - the kubelet's own CPU and memory managers, which must be off (policies none, None), by its configuration and by the

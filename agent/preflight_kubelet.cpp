@@ -36,6 +36,7 @@ std::vector<PreflightCheck> KubeletChecks::ToManage() {
   CheckManagers();
   CheckStates();
   CheckCgroups();
+  CheckQuotas();
   return std::move(checks_);
 }
 
@@ -44,9 +45,10 @@ std::vector<PreflightCheck> KubeletChecks::ToAudit() {
   if (!kubelet_.ok()) {
     Add("kubelet configuration", State::kWarning,
         Cat("unknown, it cannot be read: ", ToStd(kubelet_.status().message())),
-        Cat(kFindConfiguration, "cgroupRoot is /"));
+        Cat(kFindConfiguration, "cgroupRoot is /, its cpuCFSQuota and cpuCFSQuotaPeriod those of podfence.yaml"));
   }
   CheckCgroups();
+  CheckQuotas();
   return std::move(checks_);
 }
 
@@ -136,6 +138,33 @@ void KubeletChecks::CheckCgroups() {
           ": its pods are not below kubepods at the top of the cgroup hierarchy, and the agent ",
           config_.mode == "audit" ? "would find none of them" : "would refuse every one"),
       "drain the node, set the kubelet's cgroupRoot: / and cgroupsPerQOS: true (the defaults) and restart it");
+}
+
+// In mode audit quotas are expected to be the kubelet's, in mode manage Podfence sets some itself: in one period with
+// it.
+void KubeletChecks::CheckQuotas() {
+  if (!kubelet_.ok()) return;  // said already
+  const bool audit = config_.mode == "audit";
+  if (Word("cpuCFSQuota") == "false") {
+    if (!config_.cpu_cfs_quota) return;
+    return Add("kubelet quotas", State::kWarning,
+               Cat(path_, ": cpuCFSQuota false, and true here: ",
+                   audit ? "every quota that the kubelet does not make would be a finding"
+                         : "of all containers with CPU limits only those beside exclusive ones are held to them"),
+               audit
+                   ? "set cpuCFSQuota: false in podfence.yaml"
+                   : "set the kubelet's cpuCFSQuota: true; where it is meant so, cpuCFSQuota: false in podfence.yaml, "
+                     "which in mode manage changes nothing else");
+  }
+  if (audit && !config_.cpu_cfs_quota) return;
+  std::string word = Word("cpuCFSQuotaPeriod");
+  if (word.empty()) word = "100ms";  // its default
+  absl::Duration period;
+  if (absl::ParseDuration(word, &period) && period == config_.cpu_cfs_quota_period) return;
+  Add("kubelet quotas", State::kWarning,
+      Cat(path_, ": cpuCFSQuotaPeriod ", word, ", and ", absl::FormatDuration(config_.cpu_cfs_quota_period), " here: ",
+          audit ? "every quota of the kubelet would be a finding" : "one pod would have quotas in two periods"),
+      "set cpuCFSQuotaPeriod in podfence.yaml to the kubelet's");
 }
 
 }  // namespace podfence

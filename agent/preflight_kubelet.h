@@ -34,6 +34,7 @@ class KubeletChecks {
                   absl::StatusOr<ManagerState> (*parse)(std::string_view text, std::string_view source));
   void CheckDecides();
   void CheckCgroups();
+  void CheckQuotas();
 
   const Config& config_;
   const std::string root_;

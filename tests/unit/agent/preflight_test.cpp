@@ -119,6 +119,30 @@ TEST_F(PreflightTest, PodsMustBeAtTheTopOfTheHierarchy) {
   }
 }
 
+TEST_F(PreflightTest, QuotasShouldBeAsTheKubeletHasThem) {
+  for (const char* mode : {"manage", "audit"}) {
+    config_.mode = mode;
+    config_.cpu_cfs_quota = true;
+    config_.cpu_cfs_quota_period = absl::Milliseconds(100);
+    for (const char* text : {"kind: KubeletConfiguration", "cpuCFSQuotaPeriod: 100ms", "cpuCFSQuota: true"}) {
+      tree_.Set("kubelet/config.yaml", text);
+      EXPECT_FALSE(Has("kubelet quotas")) << mode << " " << text;
+    }
+    tree_.Set("kubelet/config.yaml", "cpuCFSQuotaPeriod: 5ms");
+    EXPECT_EQ(Find("kubelet quotas").state, CheckState::kWarning);
+    EXPECT_THAT(Find("kubelet quotas").found, HasSubstr("cpuCFSQuotaPeriod 5ms, and 100ms here"));
+    config_.cpu_cfs_quota_period = absl::Milliseconds(5);
+    EXPECT_FALSE(Has("kubelet quotas"));
+    tree_.Set("kubelet/config.yaml", "kind: KubeletConfiguration");
+    EXPECT_THAT(Find("kubelet quotas").found, HasSubstr("cpuCFSQuotaPeriod 100ms, and 5ms here"));
+    tree_.Set("kubelet/config.yaml", "cpuCFSQuota: false");
+    EXPECT_EQ(Find("kubelet quotas").state, CheckState::kWarning);
+    EXPECT_THAT(Find("kubelet quotas").found, HasSubstr("cpuCFSQuota false, and true here"));
+    config_.cpu_cfs_quota = false;
+    EXPECT_FALSE(Has("kubelet quotas"));
+  }
+}
+
 TEST_F(PreflightTest, ARuntimeMustListen) {
   EXPECT_EQ(Find("NRI").state, CheckState::kFailed);
   const UniqueFd listener = Listen("nri.sock");
