@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "agent/audit_mode.h"
 #include "agent/auditor.h"
+#include "agent/commands/policy_flags.h"
 #include "agent/core/text.h"
 #include "agent/finding_line.h"
 #include "agent/local_mode.h"
@@ -17,7 +18,6 @@
 #include "agent/privileges.h"
 #include "agent/server/decision_json.h"
 #include "agent/state/adopt.h"
-#include "agent/topology/topology.h"
 #include "agent/translation.h"
 #include "metrics/exporter.h"
 
@@ -65,12 +65,8 @@ absl::Status Agent::Start() {
   if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return absl::ErrnoToStatus(errno, "block signals");
 
   std::string notes;
-  absl::StatusOr<Machine> machine = LoadMachine(config_.machine, {.root = "/", .notes = &notes});
-  if (!machine.ok()) return machine.status();
+  absl::StatusOr<Allocator> allocator = AllocatorFor(config_, {.root = "/", .notes = &notes});
   if (!notes.empty()) spdlog::warn("machine {}: {}", config_.machine, notes);
-  absl::StatusOr<Policy> policy = ComposePolicy(config_, *machine);
-  if (!policy.ok()) return policy.status();
-  absl::StatusOr<Allocator> allocator = Allocator::Create(*std::move(machine), *std::move(policy));
   if (!allocator.ok()) return allocator.status();
   if (absl::Status status = LoopError(sd_event_new(&loop_), "create it"); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<SnapshotMailbox>> mailbox = SnapshotMailbox::Create();

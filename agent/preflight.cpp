@@ -14,6 +14,7 @@
 #include "agent/cgroup/control.h"
 #include "agent/cgroup/files.h"
 #include "agent/cgroup/unique_fd.h"
+#include "agent/commands/policy_flags.h"
 #include "agent/core/text.h"
 #include "agent/core/unix_address.h"
 #include "agent/preflight_kubelet.h"
@@ -48,6 +49,7 @@ class Checks {
       return std::move(checks_);
     }
     CheckPartitions();
+    CheckPolicy();
     AddAll(kubelet_.ToManage());
     CheckSystemd();
     CheckNri();
@@ -85,6 +87,20 @@ class Checks {
         "no cgroup has cpuset.cpus.exclusive: the scheduler may leave an exclusive CPU idle where its SMT sibling is "
         "busy",
         "use Linux 6.7 or later, or the CPU manager option full-pcpus-only");
+  }
+
+  // What the agent makes at its start, and ends with where it cannot.
+  void CheckPolicy() {
+    const absl::StatusOr<Allocator> allocator =
+        AllocatorFor(config_, {.root = options_.root.empty() ? "/" : options_.root});
+    if (allocator.ok()) {
+      const CpuSet& reserved = allocator->reserved_cpus();
+      return Add("policy", State::kOk,
+                 Cat("fits this machine", reserved.empty() ? "" : Cat("; reserved are CPUs ", reserved.ToString())));
+    }
+    Add("policy", State::kFailed, std::string(allocator.status().message()),
+        "correct the policies and reservations of podfence.yaml for this machine, which podfence topology shows: the "
+        "agent would end with this at its start");
   }
 
   // Under the systemd driver, which the kubelet may have from its runtime too: then its slice tells.

@@ -80,9 +80,9 @@ void AddPreflightCommand(CLI::App& app, Invocation& invocation) {
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
   command->footer(
-      "Looks at cgroups, the kubelet's configuration and state, the runtime's NRI socket, capabilities and which "
-      "kernel\n"
-      "programs attach. Changes nothing but that the state directory is made.\n\n"
+      "Looks at cgroups, whether the policy fits the machine, the kubelet's configuration and state, the runtime's\n"
+      "NRI socket and its plugins, capabilities and which kernel programs attach. Changes nothing but that the state\n"
+      "directory is made.\n\n"
       "Examples:\n"
       "  podfence preflight\n"
       "  podfence preflight --config /etc/podfence/podfence.yaml --output json\n"

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "agent/topology/topology.h"
-
 namespace podfence {
 
 void AddPolicyFlags(CLI::App& command, PolicyFlags& flags) {
@@ -55,8 +53,8 @@ absl::StatusOr<Config> ConfigFromFlags(const NodeFlags& flags) {
   return config;
 }
 
-absl::StatusOr<Allocator> AllocatorFor(const Config& config) {
-  absl::StatusOr<Machine> machine = LoadMachine(config.machine);
+absl::StatusOr<Allocator> AllocatorFor(const Config& config, const LoadOptions& options) {
+  absl::StatusOr<Machine> machine = LoadMachine(config.machine, options);
   if (!machine.ok()) return machine.status();
   absl::StatusOr<Policy> policy = ComposePolicy(config, *machine);
   if (!policy.ok()) return policy.status();

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "agent/allocator/allocator.h"
 #include "agent/config/config.h"
+#include "agent/topology/topology.h"
 
 namespace podfence {
 
@@ -44,6 +45,6 @@ absl::StatusOr<Config> ConfigFromFlags(const PolicyFlags& flags);
 absl::StatusOr<Config> ConfigFromFlags(const NodeFlags& flags);
 
 // Who decides under a configuration: on its machine, by its policy. Errors name what is wrong with either.
-absl::StatusOr<Allocator> AllocatorFor(const Config& config);
+absl::StatusOr<Allocator> AllocatorFor(const Config& config, const LoadOptions& options = {});
 
 }  // namespace podfence

@@ -25,6 +25,7 @@ class PreflightTest : public testing::Test {
   PreflightTest()
       : tree_({Dir("kubelet", {File("config.yaml", "cpuManagerPolicy: none")}),
                Dir("opt", {Dir("nri", {Dir("plugins", {})})}), Dir("run", {Dir("dbus", {})})}) {
+    config_.machine = "numa:2(memory=8GiB) core:4 pu:2";
     config_.nri_socket_path = "/nri.sock";
     config_.state_directory = "/state";
     config_.kubelet_state_directory = "/kubelet";
@@ -141,6 +142,27 @@ TEST_F(PreflightTest, QuotasShouldBeAsTheKubeletHasThem) {
     config_.cpu_cfs_quota = false;
     EXPECT_FALSE(Has("kubelet quotas"));
   }
+}
+
+TEST_F(PreflightTest, ThePolicyMustFitTheMachine) {
+  for (const char* mode : {"manage", "local"}) {
+    config_.mode = mode;
+    config_.policy = Config().policy;
+    EXPECT_EQ(Find("policy").state, CheckState::kOk) << Find("policy").found;
+    config_.policy.reserved_system_cpus = "0,99";
+    EXPECT_EQ(Find("policy").state, CheckState::kFailed);
+    EXPECT_THAT(Find("policy").found, HasSubstr("99"));
+    EXPECT_THAT(Find("policy").remedy, HasSubstr("podfence.yaml"));
+    config_.policy = Config().policy;
+    config_.policy.cpu_manager_policy_options = {{"full-pcpus-only", "perhaps"}};
+    EXPECT_EQ(Find("policy").state, CheckState::kFailed);
+    config_.policy = Config().policy;
+    config_.policy.reserved_memory = {
+        {.numa_node = 5, .limits = {{"memory", Quantity::FromInt(1 << 30, Quantity::Format::kBinarySI)}}}};
+    EXPECT_EQ(Find("policy").state, CheckState::kFailed);
+  }
+  config_.mode = "audit";
+  EXPECT_FALSE(Has("policy")) << "another decides";
 }
 
 TEST_F(PreflightTest, ARuntimeMustListen) {
