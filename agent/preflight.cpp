@@ -69,8 +69,20 @@ class Checks {
 
   void CheckCgroups() {
     const absl::StatusOr<Cgroup> root = OpenHierarchy(Path(config_.cgroup_hierarchy));
-    if (!root.ok()) return Add("cgroup v2", State::kFailed, std::string(root.status().message()));
+    if (!root.ok()) return AddHierarchyError(ToStd(root.status().message()));
     Add("cgroup v2", State::kOk, Cat(root->path(), " with cpuset, cpu and memory"));
+  }
+
+  // OpenHierarchy's last sentence is the remedy, where it knows one.
+  void AddHierarchyError(std::string_view message) {
+    constexpr std::string_view kBoot = ". Boot ";
+    const size_t end = message.find(kBoot);
+    if (end == std::string_view::npos) {
+      return Add("cgroup v2", State::kFailed, std::string(message),
+                 "cgroupHierarchy says where cgroup v2 is mounted; a container must have the host's mounted there");
+    }
+    Add("cgroup v2", State::kFailed, std::string(message.substr(0, end)),
+        Cat("boot ", message.substr(end + kBoot.size())));
   }
 
   void CheckPartitions() {
@@ -151,9 +163,13 @@ class Checks {
         {"CAP_PERFMON", "attach the kernel programs", CAP_PERFMON, false},
     };
     if (config_.mode != "audit") {
-      all.push_back(
-          {"CAP_SYS_NICE", "keep the host's tasks off exclusive CPUs, fenceHost", CAP_SYS_NICE, config_.fence_host});
+      if (config_.fence_host) {
+        all.push_back({"CAP_SYS_NICE", "keep the host's tasks off exclusive CPUs, fenceHost", CAP_SYS_NICE, true});
+      }
       all.push_back({"CAP_SYS_ADMIN", "make cpuset partitions", CAP_SYS_ADMIN, false});
+      all.push_back({"CAP_DAC_OVERRIDE",
+                     "write into cgroups that are not root's, as those of pods with a user namespace", CAP_DAC_OVERRIDE,
+                     false});
     }
     cap_t own = cap_get_proc();
     std::string missing;
@@ -178,16 +194,7 @@ class Checks {
                  config_.mode == "audit" ? "only control files and cpu.stat are looked at"
                                          : "fences hold, but nothing proves it");
     }
-    std::string missing;
-    int attached = 0;
-    for (const Probe& probe : (*verifier)->Probes().probes) {
-      if (probe.attached) ++attached;
-      if (probe.attached || !probe.wanted || !probe.fallback.empty()) continue;
-      absl::StrAppend(&missing, missing.empty() ? "" : "; ", probe.name, ": ", probe.reason);
-    }
-    if (missing.empty()) return Add("kernel programs", State::kOk, Cat(attached, " attach"));
-    Add("kernel programs", State::kWarning, Cat(attached, " attach; not: ", missing),
-        "fences hold, but what these find is not seen: a kernel with BTF (CONFIG_DEBUG_INFO_BTF) and fentry has all");
+    checks_.push_back(CheckProbes((*verifier)->Probes().probes));
   }
 
   void CheckStateDirectory() {
@@ -217,6 +224,28 @@ std::string_view PreflightStateName(PreflightCheck::State state) {
 
 std::vector<PreflightCheck> Preflight(const Config& config, const PreflightOptions& options) {
   return Checks(config, options).Run();
+}
+
+PreflightCheck CheckProbes(const std::vector<Probe>& probes) {
+  constexpr char kAll[] = "a kernel with BTF (CONFIG_DEBUG_INFO_BTF) and fentry has all";
+  PreflightCheck check{.name = "kernel programs", .found = "", .remedy = ""};
+  std::string missing;
+  int attached = 0;
+  bool unseen = false;
+  for (const Probe& probe : probes) {
+    if (probe.attached) ++attached;
+    if (probe.attached || !probe.wanted) continue;
+    if (probe.fallback.empty()) unseen = true;
+    absl::StrAppend(&missing, missing.empty() ? "" : ". ", probe.name, ": ", probe.reason,
+                    probe.fallback.empty() ? "" : Cat("; instead ", probe.fallback));
+  }
+  check.found = Cat(attached, " attach", missing.empty() ? "" : "; not: ", missing);
+  if (missing.empty()) return check;
+  check.state = State::kWarning;
+  check.remedy = Cat(unseen ? "fences hold, but what nothing finds instead is not seen"
+                            : "fences hold, and what these find is found all the same, later or with less said of it",
+                     ": ", kAll);
+  return check;
 }
 
 int PreflightExitCode(const std::vector<PreflightCheck>& checks) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "agent/config/config.h"
+#include "agent/verifier/observation.h"
 
 namespace podfence {
 
@@ -41,6 +42,9 @@ struct PreflightOptions {
 // To audit it:
 // - the kubelet's own CPU manager, which must be on, and its state, which must be readable
 std::vector<PreflightCheck> Preflight(const Config& config, const PreflightOptions& options);
+
+// What the kernel programs say, as they were tried. Fences hold all the same.
+PreflightCheck CheckProbes(const std::vector<Probe>& probes);
 
 // 0: nothing stands in the way; 1: something does.
 int PreflightExitCode(const std::vector<PreflightCheck>& checks);

@@ -2,12 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/capability.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <memory>
+#include <type_traits>
 
 #include "agent/cgroup/unique_fd.h"
 #include "tests/unit/cgroup/cgroup_tree.h"
@@ -207,6 +210,46 @@ TEST_F(PreflightTest, ToAuditTheKubeletsManagersMustBeOn) {
     EXPECT_EQ(std::ranges::count(checks, name, &PreflightCheck::name), 0) << name << " is not needed";
   }
   EXPECT_THAT(Find("capabilities").found, Not(HasSubstr("SYS_NICE")));
+}
+
+TEST_F(PreflightTest, TheRemedyOfCgroupsStandsWhereRemediesStand) {
+  tree_.Add(tree_.path(), {Dir("cgroup", {Dir("cpuset", {})})});
+  EXPECT_THAT(Find("cgroup v2").found, AllOf(HasSubstr("is not cgroup v2"), Not(HasSubstr("oot with"))));
+  EXPECT_THAT(Find("cgroup v2").remedy, HasSubstr("systemd.unified_cgroup_hierarchy=1"));
+  tree_.Remove("cgroup");
+  EXPECT_THAT(Find("cgroup v2").remedy, HasSubstr("cgroupHierarchy"));
+}
+
+TEST_F(PreflightTest, CapabilitiesAreThoseThatTheChartGives) {
+  using Capabilities = std::unique_ptr<std::remove_pointer_t<cap_t>, int (*)(void*)>;
+  const Capabilities before(cap_get_proc(), cap_free);
+  const Capabilities paused(cap_dup(before.get()), cap_free);
+  ASSERT_EQ(cap_clear_flag(paused.get(), CAP_EFFECTIVE), 0);
+  ASSERT_EQ(cap_set_proc(paused.get()), 0);
+  const PreflightCheck all = Find("capabilities");
+  config_.fence_host = false;
+  const PreflightCheck without_host = Find("capabilities");
+  config_.mode = "audit";
+  const PreflightCheck audit = Find("capabilities");
+  ASSERT_EQ(cap_set_proc(before.get()), 0);
+  for (const char* name : {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_NICE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"}) {
+    EXPECT_THAT(all.found, HasSubstr(name));
+  }
+  EXPECT_EQ(all.state, CheckState::kFailed);
+  EXPECT_EQ(without_host.state, CheckState::kWarning);
+  EXPECT_THAT(without_host.found, Not(HasSubstr("SYS_NICE")));
+  EXPECT_THAT(audit.found, AllOf(HasSubstr("CAP_PERFMON"), Not(HasSubstr("DAC_OVERRIDE"))));
+}
+
+TEST(PreflightProbesTest, WhatIsFoundOtherwiseIsSaid) {
+  EXPECT_EQ(CheckProbes({{.name = "writes", .attached = true}, {.name = "off", .wanted = false}}).state,
+            CheckState::kOk);
+  const PreflightCheck other = CheckProbes(
+      {{.name = "writes", .attached = true}, {.name = "moves", .reason = "no BTF", .fallback = "sweep: not who"}});
+  EXPECT_EQ(other.state, CheckState::kWarning);
+  EXPECT_EQ(other.found, "1 attach; not: moves: no BTF; instead sweep: not who");
+  EXPECT_THAT(other.remedy, HasSubstr("found all the same"));
+  EXPECT_THAT(CheckProbes({{.name = "moves", .reason = "no BTF"}}).remedy, HasSubstr("not seen"));
 }
 
 TEST_F(PreflightTest, TheExitCodeIsOfWhatFailed) {
