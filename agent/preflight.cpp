@@ -18,6 +18,7 @@
 #include "agent/core/text.h"
 #include "agent/core/unix_address.h"
 #include "agent/preflight_kubelet.h"
+#include "agent/preflight_plugins.h"
 #include "agent/verifier/verifier.h"
 
 namespace podfence {
@@ -52,6 +53,9 @@ class Checks {
     CheckPolicy();
     AddAll(kubelet_.ToManage());
     CheckSystemd();
+    // Before this process connects too.
+    connected_plugins_ = CountOtherPlugins(Path("/proc"), config_.nri_socket_path,
+                                           FindAgent(Path("/proc"), Path(config_.state_directory)));
     CheckNri();
     CheckOtherPlugins();
     CheckCapabilities();
@@ -139,16 +143,27 @@ class Checks {
         "where it is");
   }
 
-  // Plugins that the runtime starts by itself (nri pkg/adaptation: DefaultPluginPath, DefaultPluginConfigPath).
+  // Plugins that the runtime starts by itself (nri pkg/adaptation: DefaultPluginPath, DefaultPluginConfigPath), and
+  // those that have connected, as from a DaemonSet.
   void CheckOtherPlugins() {
     std::error_code error;
     std::string names;
     for (const auto& entry : fs::directory_iterator(Path("/opt/nri/plugins"), error)) {
       absl::StrAppend(&names, names.empty() ? "" : ", ", entry.path().filename().string());
     }
-    if (names.empty()) return Add("other NRI plugins", State::kOk, "none is installed beside the runtime");
-    Add("other NRI plugins", State::kWarning, Cat("/opt/nri/plugins has ", names),
-        "a plugin that sets cpusets or CPU quotas too makes the creation of containers fail: remove such a one");
+    if (names.empty() && connected_plugins_ == 0) {
+      return Add("other NRI plugins", State::kOk, "none is installed beside the runtime");
+    }
+    std::string found;
+    if (!names.empty()) found = Cat("/opt/nri/plugins has ", names);
+    if (connected_plugins_ > 0) {
+      absl::StrAppend(&found, found.empty() ? "" : "; ", connected_plugins_,
+                      connected_plugins_ == 1 ? " other plugin is" : " other plugins are", " connected to ",
+                      config_.nri_socket_path);
+    }
+    Add("other NRI plugins", State::kWarning, std::move(found),
+        "a plugin that sets cpusets or CPU quotas too, as balloons and topology-aware do, makes the creation of "
+        "containers fail: run only one such on a node");
   }
 
   void CheckCapabilities() {
@@ -208,6 +223,7 @@ class Checks {
   const Config& config_;
   const PreflightOptions& options_;
   KubeletChecks kubelet_;
+  int connected_plugins_ = 0;
   std::vector<PreflightCheck> checks_;
 };
 

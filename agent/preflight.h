@@ -37,7 +37,7 @@ struct PreflightOptions {
 //   state files that it keeps; on what an earlier policy left it does not start
 //   (cm/cpumanager/state/state_checkpoint.go)
 // - under the systemd driver the system bus
-// - the runtime's NRI socket; other NRI plugins that are installed beside it
+// - the runtime's NRI socket; other NRI plugins that are installed beside it, or connected to it
 // - the state directory
 // To audit it:
 // - the kubelet's own CPU manager, which must be on, and its state, which must be readable

@@ -5,14 +5,17 @@
 #include <sys/capability.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <type_traits>
+#include <vector>
 
 #include "agent/cgroup/unique_fd.h"
+#include "agent/preflight_plugins.h"
 #include "tests/unit/cgroup/cgroup_tree.h"
 
 namespace podfence {
@@ -193,6 +196,53 @@ TEST_F(PreflightTest, OtherPluginsAreNamed) {
   tree_.Set("opt/nri/plugins/10-balloons", "");
   EXPECT_EQ(Find("other NRI plugins").state, CheckState::kWarning);
   EXPECT_THAT(Find("other NRI plugins").found, HasSubstr("10-balloons"));
+}
+
+TEST_F(PreflightTest, ConnectedPluginsAreCounted) {
+  const std::string head = "Num       RefCount Protocol Flags    Type St Inode Path\n";
+  const std::string accepted = "000000001399d8a3: 00000003 00000000 00000000 0001 03 88457 ";
+  tree_.Add(tree_.path(), {Dir("proc", {Dir("1", {Dir("net", {File("unix", head)})}), Dir("sys", {}),
+                                        Dir("20", {Dir("net", {File("unix", head)})}), Dir("21", {Dir("net", {})}),
+                                        Dir("30", {Dir("net", {File("unix", head)}), File("comm", "podfence")})}),
+                           Dir("state", {})});
+  std::filesystem::create_hard_link(tree_.path() + "/proc/20/net/unix", tree_.path() + "/proc/21/net/unix");
+  config_.nri_socket_path = "/var/run/nri/nri.sock";
+  // The listener, a connection that nobody has accepted, one to another socket, and one of a client.
+  tree_.Set("proc/1/net/unix", head +
+                                   "00000000ba23debd: 00000002 00000000 00010000 0001 01 88455 /run/nri/nri.sock\n"
+                                   "00000000817c3de6: 00000003 00000000 00000000 0001 02     0 /run/nri/nri.sock\n" +
+                                   accepted + "/run/containerd/containerd.sock\n" +
+                                   "0000000088e13988: 00000003 00000000 00000000 0001 03  1073");
+  EXPECT_EQ(Find("other NRI plugins").state, CheckState::kOk);
+  // A namespace of two processes, and that of an agent.
+  tree_.Set("proc/20/net/unix", head + accepted + "/run/nri/nri.sock\n" + accepted + "/var/run/nri/nri.sock");
+  tree_.Set("proc/30/net/unix", head + accepted + "/run/nri/nri.sock");
+  EXPECT_EQ(Find("other NRI plugins").state, CheckState::kWarning);
+  EXPECT_EQ(Find("other NRI plugins").found, "3 other plugins are connected to /var/run/nri/nri.sock");
+  EXPECT_THAT(Find("other NRI plugins").remedy, HasSubstr("balloons"));
+  tree_.Set("state/lock", "30");
+  EXPECT_THAT(Find("other NRI plugins").found, HasSubstr("2 other plugins")) << "one is the agent's own";
+  tree_.Set("proc/30/comm", "another");
+  EXPECT_THAT(Find("other NRI plugins").found, HasSubstr("3 other plugins")) << "the agent has ended";
+  tree_.Set("opt/nri/plugins/10-balloons", "");
+  EXPECT_THAT(Find("other NRI plugins").found, AllOf(HasSubstr("10-balloons"), HasSubstr("3 other plugins")));
+}
+
+TEST_F(PreflightTest, TheKernelTellsOfConnectedPlugins) {
+  const UniqueFd listener = Listen("nri.sock");
+  const std::string path = tree_.path() + "/nri.sock";
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  std::vector<UniqueFd> ends;
+  for (int plugins = 1; plugins <= 2; ++plugins) {
+    ends.emplace_back(socket(AF_UNIX, SOCK_STREAM, 0));
+    ASSERT_EQ(connect(ends.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(CountOtherPlugins("/proc", path, 0), plugins - 1) << "not accepted yet";
+    ends.emplace_back(accept(listener.get(), nullptr, nullptr));
+    EXPECT_EQ(CountOtherPlugins("/proc", path, 0), plugins);
+  }
+  EXPECT_EQ(CountOtherPlugins("/proc", path, getpid()), 1);
 }
 
 TEST_F(PreflightTest, ToAuditTheKubeletsManagersMustBeOn) {
