@@ -49,7 +49,7 @@ class Checks {
       CheckPrograms();
       return std::move(checks_);
     }
-    CheckPartitions();
+    if (config_.cpuset_partitions) CheckPartitions();
     CheckPolicy();
     AddAll(kubelet_.ToManage());
     CheckSystemd();
@@ -181,7 +181,9 @@ class Checks {
       if (config_.fence_host) {
         all.push_back({"CAP_SYS_NICE", "keep the host's tasks off exclusive CPUs, fenceHost", CAP_SYS_NICE, true});
       }
-      all.push_back({"CAP_SYS_ADMIN", "make cpuset partitions", CAP_SYS_ADMIN, false});
+      if (config_.cpuset_partitions) {
+        all.push_back({"CAP_SYS_ADMIN", "make cpuset partitions", CAP_SYS_ADMIN, false});
+      }
       all.push_back({"CAP_DAC_OVERRIDE",
                      "write into cgroups that are not root's, as those of pods with a user namespace", CAP_DAC_OVERRIDE,
                      false});

@@ -153,8 +153,8 @@ void KubeletChecks::CheckQuotas() {
                          : "of all containers with CPU limits only those beside exclusive ones are held to them"),
                audit
                    ? "set cpuCFSQuota: false in podfence.yaml"
-                   : "set the kubelet's cpuCFSQuota: true; where it is meant so, cpuCFSQuota: false in podfence.yaml, "
-                     "which in mode manage changes nothing else");
+                   : "set the kubelet's cpuCFSQuota: true; where it is meant so, cpuCFSQuota: false in podfence.yaml: "
+                     "releaseOnExit then gives no quotas back");
   }
   if (audit && !config_.cpu_cfs_quota) return;
   std::string word = Word("cpuCFSQuotaPeriod");

@@ -66,7 +66,7 @@ metadata: {name: mixed}
 spec:
   hostNetwork: true
   terminationGracePeriodSeconds: 1
-  resources: {limits: {cpu: 3500m, memory: 256Mi}}
+  resources: {requests: {cpu: 3500m, memory: 256Mi}, limits: {cpu: 3500m, memory: 256Mi}}
   containers:
   - name: app
     image: test.local/work:1
