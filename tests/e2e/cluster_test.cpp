@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <regex>
 #include <thread>
 
 #include "absl/time/clock.h"
@@ -25,11 +24,6 @@ using testing::Not;
 
 constexpr char kContainerScope[] = "config: {podSource: apiserver}";
 constexpr char kPodScope[] = "config: {podSource: auto, topologyManagerScope: pod}";
-
-// A pod, but all of it sleeps: what is not about CPU time is quick then.
-std::string Idle(const std::string& manifest) {
-  return std::regex_replace(manifest, std::regex("command: .*"), "command: [sleep, \"1000000\"]");
-}
 
 TEST_F(ClusterTest, WhatStandsInTheWayIsInThePodsStatus) {
   // As if the kubelet's own manager were on.

@@ -208,6 +208,10 @@ std::string NodeTest::ExamplePod(const std::string& name) {
                             "\nspec:\n  hostNetwork: true\n  terminationGracePeriodSeconds: 1\n");
 }
 
+std::string NodeTest::Idle(const std::string& manifest) {
+  return std::regex_replace(manifest, std::regex("command: .*"), "command: [sleep, \"1000000\"]");
+}
+
 void NodeTest::AddExamplePod(const std::string& name) { AddPod(name, ExamplePod(name)); }
 
 void NodeTest::RemovePod(const std::string& name) { fs::remove(Cat(kManifests, "/", name, ".yaml")); }

@@ -65,6 +65,8 @@ class NodeTest : public ::testing::Test {
 
   // The manifest of an example pod of the project as it is written, but with the guest's only image and its network.
   static std::string ExamplePod(const std::string& name);
+  // A pod, but all of it sleeps: what is not about CPU time is quick then.
+  static std::string Idle(const std::string& manifest);
   static void AddExamplePod(const std::string& name);
   // The manifest of a pod of one container, "app", that runs a line of shell; resources: what stands in its braces.
   static std::string PodOf(const std::string& name, std::string_view resources, std::string_view script = kSleeps,
