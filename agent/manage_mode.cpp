@@ -360,15 +360,24 @@ absl::Status ManageMode::ValidateAdjustment(const NriValidation& validation) {
 
 absl::Status ManageMode::StartContainer(const NriPod& pod, const NriContainer& container) {
   if (!IsDecided(pod.uid)) return absl::OkStatus();
+  absl::Status status = MayStart(pod, container);
+  if (status.ok()) return status;
+  spdlog::error("pod {}: container {} must not start: {}", NameOf(pod), container.name, status.ToString());
+  // CRI-O notes the refusal and starts it nonetheless (server/container_start.go): it finds it ended, before its first
+  // instruction.
+  const absl::StatusOr<Cgroup> cgroup = agent_.fencer().FindContainer(agent_.state(), pod.uid, container.name);
+  const absl::Status killed = cgroup.ok() ? cgroup->Kill() : cgroup.status();
+  agent_.Complain("end a container that must not start", killed, pod.uid);
+  return status;
+}
+
+absl::Status ManageMode::MayStart(const NriPod& pod, const NriContainer& container) {
   // Expected from here on: until now the runtime's own process came into the cgroup from elsewhere.
   if (absl::Status status = agent_.fencer().SetAlive(pod.uid, container.name, true); !status.ok()) return status;
   if (absl::Status status = Enforce(); !status.ok()) return status;
   if (IsGuest(pod.uid, container.name)) return absl::OkStatus();
   absl::Status status = agent_.fencer().CheckContainer(agent_.state(), pod.uid, container.name);
-  if (!status.ok()) {
-    spdlog::error("pod {}: container {} must not start: {}", NameOf(pod), container.name, status.ToString());
-    return status;
-  }
+  if (!status.ok()) return status;
   agent_.Complain("commit", agent_.ledger().Start(pod.uid, container.name));
   return absl::OkStatus();
 }

@@ -58,6 +58,7 @@ class ManageMode final : public Mode {
   absl::StatusOr<NriCreateReply> CreateContainer(const NriPod& pod, const NriContainer& container);
   absl::Status ValidateAdjustment(const NriValidation& validation);
   absl::Status StartContainer(const NriPod& pod, const NriContainer& container);
+  absl::Status MayStart(const NriPod& pod, const NriContainer& container);
   absl::StatusOr<std::vector<NriContainerUpdate>> UpdateContainer(const NriPod& pod, const NriContainer& container,
                                                                   const NriResources& wanted);
   absl::Status ResizeSandbox(const NriPod& pod, const std::optional<NriResources>& wanted);
