@@ -40,7 +40,7 @@ bool AtLeast(std::string_view version, int major, int minor) {
 uint32_t NriKnownEvents(const NriConfigureRequest& runtime) {
   const bool since_0_10 = !runtime.nri_version.empty() ||
                           (runtime.runtime_name == "containerd" && AtLeast(runtime.runtime_version, 2, 2)) ||
-                          (runtime.runtime_name == "cri-o" && AtLeast(runtime.runtime_version, 1, 34));
+                          (runtime.runtime_name == "cri-o" && AtLeast(runtime.runtime_version, 1, 35));
   return since_0_10 ? kNriAllEvents : kNriOldEvents;
 }
 

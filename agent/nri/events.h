@@ -21,7 +21,7 @@ inline constexpr uint32_t kNriOldEvents = NriBit(NriEvent::kUpdatePodSandbox) - 
 inline constexpr uint32_t kNriAllEvents = (NriBit(NriEvent::kValidateContainerAdjustment) << 1) - 1;
 
 // What the runtime surely knows. It names its version of NRI since 0.12; before, the versions that came with 0.10 tell:
-// containerd 2.2 and CRI-O 1.34. All others are taken for older ones.
+// containerd 2.2 and CRI-O 1.35 (1.34 has NRI 0.9). All others are taken for older ones.
 uint32_t NriKnownEvents(const NriConfigureRequest& runtime);
 
 // What there is a handler for.

@@ -58,10 +58,10 @@ TEST_F(ServiceTest, SubscribesToWhatTheRuntimeKnows) {
   EXPECT_EQ(Mask(Configure("whoever", "", "v0.12.0")), 0x3FFFU);
   EXPECT_EQ(Mask(Configure("containerd", "v2.2.0", "")), 0x3FFFU);
   EXPECT_EQ(Mask(Configure("containerd", "3.0.0-beta.1+unknown", "")), 0x3FFFU);
-  EXPECT_EQ(Mask(Configure("cri-o", "1.34.1", "")), 0x3FFFU);
+  EXPECT_EQ(Mask(Configure("cri-o", "1.35.0", "")), 0x3FFFU);
   EXPECT_EQ(Mask(Configure("containerd", "2.1.9", "")), 0x7FFU);
   EXPECT_EQ(Mask(Configure("containerd", "1.7.27", "")), 0x7FFU);
-  EXPECT_EQ(Mask(Configure("cri-o", "1.33.9", "")), 0x7FFU);
+  EXPECT_EQ(Mask(Configure("cri-o", "1.34.9", "")), 0x7FFU);
   EXPECT_EQ(Mask(Configure("containerd", "", "")), 0x7FFU);
   EXPECT_EQ(Mask(Configure("containerd", "2", "")), 0x7FFU);
   EXPECT_EQ(Mask(Configure("other", "9.9", "")), 0x7FFU);
