@@ -15,6 +15,12 @@ std::string Setter(const NriValidation& validation, NriField field) {
   return owner == owners->second.end() ? "" : Cat("; ", owner->second, " set it");
 }
 
+// 0 is CRI's word for what stays, which the runtimes hand on.
+template <typename Number>
+bool Same(const std::optional<Number>& wanted, const std::optional<Number>& present) {
+  return wanted.value_or(0) == 0 || wanted == present;
+}
+
 std::string QuotaText(const std::optional<int64_t>& quota) { return quota ? Cat(*quota) : "unchanged"; }
 
 // -1 and 0 are both none: the one is NRI's, the other CRI's.
@@ -84,11 +90,11 @@ absl::Status CheckResize(const Fence& fence, const std::optional<CpuMax>& asked,
     return absl::FailedPreconditionError(Cat("container ", fence.container, " ", why,
                                              " cannot be resized. Delete the pod and create it with the new amount"));
   };
-  if (fence.held.mems && wanted.memory_limit && present.memory_limit && wanted.memory_limit != present.memory_limit) {
+  if (fence.held.mems && present.memory_limit && !Same(wanted.memory_limit, present.memory_limit)) {
     return refuse(Cat("has its memory on NUMA nodes ", fence.mems.ToString(), ": assigned memory"));
   }
   if (!fence.held.cpu_max) return absl::OkStatus();  // its quota is the kubelet's
-  const bool same_shares = !wanted.cpu_shares || wanted.cpu_shares == present.cpu_shares;
+  const bool same_shares = Same(wanted.cpu_shares, present.cpu_shares);
   const bool same_limit = !asked || wanted.cpu_quota.value_or(0) <= 0 || wanted.cpu_period != asked->period_us ||
                           static_cast<uint64_t>(*wanted.cpu_quota) == asked->quota_us;
   if (same_shares && same_limit) return absl::OkStatus();
@@ -100,8 +106,7 @@ absl::Status CheckPodResize(const NriPod& pod, const std::optional<NriResources>
   if (!wanted || !pod.pod_resources) return absl::OkStatus();
   const NriResources& present = *pod.pod_resources;
   const bool same_quota = !wanted->cpu_quota || Normal(wanted->cpu_quota) == Normal(present.cpu_quota);
-  const bool same_shares = !wanted->cpu_shares || wanted->cpu_shares == present.cpu_shares;
-  if (same_quota && same_shares) return absl::OkStatus();
+  if (same_quota && Same(wanted->cpu_shares, present.cpu_shares)) return absl::OkStatus();
   return absl::FailedPreconditionError(Cat("pod ", pod.ns, "/", pod.name, " has exclusive CPUs: its budget cannot be ",
                                            "resized. Delete the pod and create it with the new amount"));
 }

@@ -80,6 +80,8 @@ TEST(NriAnswersTest, ExclusiveCpusCannotBeResized) {
   present.cpu_shares = 3072;
   NriResources wanted = present;
   EXPECT_EQ(CheckResize(Exclusive(), kThree, present, wanted), absl::OkStatus());
+  wanted.cpu_shares = 0;
+  EXPECT_EQ(CheckResize(Exclusive(), kThree, present, wanted), absl::OkStatus()) << "CRI's word for what stays";
   wanted.cpu_shares = 4096;
   EXPECT_THAT(CheckResize(Exclusive(), kThree, present, wanted).message(), HasSubstr("app owns CPUs 1-3"));
 }
@@ -92,6 +94,8 @@ TEST(NriAnswersTest, AssignedMemoryCannotBeResized) {
   wanted.memory_limit = 1 << 29;
   EXPECT_THAT(CheckResize(Exclusive(), kThree, present, wanted).message(), HasSubstr("memory on NUMA nodes 0"));
   EXPECT_EQ(CheckResize(Shared(), kThree, present, wanted), absl::OkStatus()) << "its memory is the kubelet's";
+  wanted.memory_limit = 0;
+  EXPECT_EQ(CheckResize(Exclusive(), kThree, present, wanted), absl::OkStatus()) << "CRI's word for what stays";
 }
 
 TEST(NriAnswersTest, WhatExclusiveCpusLeaveCannotBeResized) {
