@@ -168,6 +168,7 @@ absl::Status Enforcer::Impl::PassControllersOn(const Plan& plan, EnforceReport& 
     } else {
       absl::StrAppend(&(*finding)->message, "; ", ToAbsl(kNotRepaired));
     }
+    if (!HoldsFenced(*own, plan, parent)) continue;
     report.findings.push_back(**std::move(finding));
   }
   return absl::OkStatus();

@@ -103,7 +103,7 @@ absl::StatusOr<Inspection> Inspect(const NodeState& state, const std::string& cg
     for (const Cgroup& parent : *parents) {
       absl::StatusOr<std::optional<Finding>> off = FindControllersOff(parent);
       if (!off.ok()) return off.status();
-      if (*off) inspection.findings.push_back(**std::move(off));
+      if (*off && HoldsFenced(*own, plan, parent)) inspection.findings.push_back(**std::move(off));
     }
   }
   for (const TreeNode& node : nodes) Judge(node, plan, *whole, *offline, inspection.findings);

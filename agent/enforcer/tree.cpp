@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "absl/time/clock.h"
 #include "agent/core/text.h"
 
@@ -129,6 +131,13 @@ absl::StatusOr<std::vector<Cgroup>> OpenParents(const Cgroup& own, const Plan& p
     parents.push_back(*std::move(cgroup));
   }
   return parents;
+}
+
+bool HoldsFenced(const Cgroup& own, const Plan& plan, const Cgroup& parent) {
+  return std::ranges::any_of(plan.fences, [&](const Fence& fence) {
+    const bool below = Cat(own.path(), "/", fence.path).starts_with(Cat(parent.path(), "/"));
+    return below && !HoldsOthers(fence.role) && OpenBelow(own, fence.path).ok();
+  });
 }
 
 CpuSet Simplified(const CpuSet& cpus, const WholeSets& whole) {

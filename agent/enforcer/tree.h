@@ -57,6 +57,9 @@ std::vector<Runner> RunnersOf(const std::vector<TreeNode>& nodes);
 // The own cgroup, the pods' and their groups: each must pass its controllers on, or the fences below are not there at
 // all.
 absl::StatusOr<std::vector<Cgroup>> OpenParents(const Cgroup& own, const Plan& plan);
+// Whether something that is fenced lives below such a one. Before, systemd keeps no controllers on in a pod's slice:
+// CRI-O's monitor, which comes first, wants none.
+bool HoldsFenced(const Cgroup& own, const Plan& plan, const Cgroup& parent);
 
 // One control file that does not say what a fence wants.
 struct FileDifference {

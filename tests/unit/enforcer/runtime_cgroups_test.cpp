@@ -218,6 +218,19 @@ TEST_F(RuntimeCgroupsTest, WhatNoDecisionNamesInABubbleRunsOnItsSharedPool) {
   EXPECT_EQ(enforcer_->CheckContainer(state_, "db", "backup-agent"), absl::OkStatus());
 }
 
+TEST_F(RuntimeCgroupsTest, ControllersAreMissedWhereSomethingIsFenced) {
+  state_ = StateOf("0-11,20-23", {Database()});
+  Places places;
+  places.pods["db"] = {.path = "poddb", .pause = "", .containers = {{"database", "poddb/d"}}, .guests = {}};
+  enforcer_->SetPlaces(places);
+  tree_.Add(tree_.path(), {FakeCgroup("kubepods", "0-23", {FakeCgroup("poddb", "", {FakeCgroup("conmon", "")})})});
+  tree_.Set("kubepods/poddb/cgroup.subtree_control", "pids");
+  EXPECT_THAT(Apply().findings, IsEmpty()) << "systemd, for the monitor alone";
+  tree_.Set("kubepods/poddb/cgroup.subtree_control", "pids");
+  tree_.Add(tree_.path() + "/kubepods/poddb", {FakeCgroup("d", "")});
+  EXPECT_THAT(Apply().findings, ElementsAre(testing::Field(&Finding::file, "cgroup.subtree_control")));
+}
+
 TEST_F(RuntimeCgroupsTest, WithoutPartitionsNoneIsMade) {
   EnforcerOptions options = KubepodsOptions(tree_);
   options.partitions = false;
