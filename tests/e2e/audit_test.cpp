@@ -38,7 +38,7 @@ cpuManagerReconcilePeriod: 5s
 class AuditTest : public NodeTest {
  protected:
   void StartNode() {
-    StartContainerd();
+    StartRuntime();
     ASSERT_FALSE(HasFatalFailure());
     StartKubelet(kManagers);
   }

@@ -10,6 +10,7 @@
 
 #include "agent/commands/api_client.h"
 #include "agent/core/text.h"
+#include "tests/e2e/node_runtime.h"
 
 namespace podfence {
 namespace {
@@ -39,7 +40,7 @@ void ClusterTest::SetUpTestSuite() {
   BeginNode();
   fs::create_directories("/etc/cni/net.d");
   std::ofstream("/etc/cni/net.d/none.conflist") << kNetwork;
-  StartContainerd(kRequired);
+  StartRuntime(RuntimeOfNode().required);
   StartKubelet("", {"--kubeconfig=/e2e/cluster/lab.conf"});
   ASSERT_FALSE(HasFatalFailure());
   ASSERT_TRUE(Await(

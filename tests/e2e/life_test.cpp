@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <iostream>
+#include <regex>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,7 @@
 #include "agent/core/text.h"
 #include "agent/core/unix_address.h"
 #include "tests/e2e/node_fixture.h"
+#include "tests/e2e/node_runtime.h"
 
 namespace podfence {
 namespace {
@@ -66,9 +68,10 @@ TEST_F(LifeTest, AnUpgradeWhileAPodStopsHoldsUpNobody) {
   const std::string cpus = ReadCgroup(steady, "cpuset.cpus");
   const std::string slow = CgroupOf("slow", "app");
   RemovePod("slow");
-  ASSERT_TRUE(
-      Await([&] { return Log("containerd").find("with timeout 120 (s)") != std::string::npos; }, absl::Seconds(30)))
-      << Log("containerd");
+  const auto stops = [] {
+    return std::regex_search(Log(RuntimeOfNode().program), std::regex("with timeout 120|timeout: 120s"));
+  };
+  ASSERT_TRUE(Await(stops, absl::Seconds(30))) << Log(RuntimeOfNode().program);
 
   StartNextAgent();
   ASSERT_TRUE(
@@ -81,7 +84,7 @@ TEST_F(LifeTest, AnUpgradeWhileAPodStopsHoldsUpNobody) {
             << " behind an upgrade while another pod stops\n";
   EXPECT_LE(after, before + absl::Seconds(5));
   EXPECT_NE(ReadCgroup(slow, "cgroup.procs"), "") << "it still stops";
-  EXPECT_EQ(Occurrences("containerd", "connected and synchronized"), 1u) << "nothing was registered anew";
+  EXPECT_EQ(Occurrences(RuntimeOfNode().program, "connected and synchronized"), 1u) << "nothing was registered anew";
   EXPECT_EQ(ReadCgroup(steady, "cpuset.cpus"), cpus);
   EXPECT_EQ(ReadCgroup(steady, "cpuset.cpus.effective"), cpus);
   EXPECT_EQ(ReadCgroup(CgroupOf("other", "app"), "cpuset.cpus.partition"), "root");
@@ -109,7 +112,7 @@ TEST_F(LifeTest, ASuccessorThatDiesWhileItAsksChangesNothing) {
   AddPod("other", Exclusive("other", 2));
   ASSERT_TRUE(AwaitRunning("other")) << Log("podfence");
   EXPECT_EQ(AgentNow().state.pods.size(), 2u);
-  EXPECT_EQ(Occurrences("containerd", "connected and synchronized"), 1u) << "nothing was registered anew";
+  EXPECT_EQ(Occurrences(RuntimeOfNode().program, "connected and synchronized"), 1u) << "nothing was registered anew";
 }
 
 TEST_F(LifeTest, RestartsOfTheNodesProgramsChangeNoDecision) {
@@ -119,10 +122,10 @@ TEST_F(LifeTest, RestartsOfTheNodesProgramsChangeNoDecision) {
   const std::string cgroup = CgroupOf("steady", "app");
   const std::string cpus = ReadCgroup(cgroup, "cpuset.cpus");
   ASSERT_EQ(CpuSet::Parse(cpus)->size(), 3);
-  End("containerd", SIGTERM);
+  End(RuntimeOfNode().program, SIGTERM);
   EXPECT_TRUE(Await([&] { return !Connected(); }, absl::Seconds(30))) << Log("podfence");
   EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), cpus);
-  StartContainerd(kRequired);
+  StartRuntime(RuntimeOfNode().required);
   EXPECT_TRUE(Await(Connected, absl::Seconds(60))) << "it comes back by itself\n" << Log("podfence");
   EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus"), cpus);
 

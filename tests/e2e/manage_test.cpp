@@ -4,11 +4,13 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 
 #include "agent/commands/api_client.h"
 #include "agent/core/text.h"
 #include "tests/e2e/node_fixture.h"
+#include "tests/e2e/node_runtime.h"
 
 namespace podfence {
 namespace {
@@ -30,6 +32,16 @@ class ManageTest : public NodeTest {
     EXPECT_GE(got, 0.98 * cpus) << cgroup;
     EXPECT_EQ(ThrottledUsec(cgroup), 0u) << "at itself or above";
     EXPECT_EQ(ReadCgroup(cgroup, "cpuset.cpus.partition"), "root");
+    // Nobody else of the pod may run there: under systemd CRI-O's monitors are in its cgroup.
+    const CpuSet own = *CpuSet::Parse(ReadCgroup(cgroup, "cpuset.cpus"));
+    const std::string parent = Cat("/sys/fs/cgroup/", cgroup.substr(0, cgroup.rfind('/')));
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(parent)) {
+      const std::string other = entry.path().lexically_relative("/sys/fs/cgroup");
+      if (!entry.is_directory() || other.starts_with(cgroup) || ReadCgroup(other, "cgroup.procs").empty()) continue;
+      const CpuSet cpus = *CpuSet::Parse(ReadCgroup(other, "cpuset.cpus.effective"));
+      std::cout << other << ": " << cpus.ToString() << '\n';
+      EXPECT_FALSE(cpus.Intersects(own)) << other;
+    }
   }
 };
 
@@ -108,7 +120,7 @@ TEST_F(ManageTest, APodThatFitsNoNumaNodeIsRefusedWithItsReason) {
   EXPECT_EQ(rejected.reason, "TopologyAffinityError");
   EXPECT_THAT(rejected.pod, testing::HasSubstr("wide"));
   EXPECT_EQ(CgroupOf("wide", "app"), "") << "no container of it was made";
-  EXPECT_THAT(Log("containerd"), testing::HasSubstr("TopologyAffinityError"));
+  EXPECT_THAT(Log("kubelet"), testing::HasSubstr("TopologyAffinityError"));
 }
 
 TEST_F(ManageTest, DecisionsOutliveContainersAndTheAgent) {
@@ -153,7 +165,7 @@ TEST_F(ManageTest, OneLookWithoutTheAgentFindsWhatIsNotAsDecided) {
 }
 
 TEST_F(ManageTest, PodsThatRunAlreadyAreTakenUp) {
-  StartContainerd();
+  StartRuntime();
   StartKubelet();
   AddPod("first", Exclusive("first", 2));
   ASSERT_TRUE(AwaitRunning("first"));
@@ -207,16 +219,16 @@ TEST_F(ManageTest, WhatIsCreatedWhileTheAgentHangsIsNotUnfenced) {
   ASSERT_TRUE(AwaitRunning("before"));
   // Its sandbox is admitted, and its container is next.
   AddPod("meanwhile", Exclusive("meanwhile", 2));
-  ASSERT_TRUE(AwaitLog("containerd", "meanwhile-lab", "returns sandbox id"));
+  ASSERT_TRUE(AwaitLog(RuntimeOfNode().program, "meanwhile-lab", RuntimeOfNode().sandbox_runs));
   Signal("podfence", SIGSTOP);
-  ASSERT_TRUE(AwaitLog("containerd", "CreateContainer within sandbox", "failed"))
+  ASSERT_TRUE(AwaitLog("kubelet", "CreateContainer in sandbox from runtime service failed", "err="))
       << "the very create that the agent hung in";
   AddPod("later", Exclusive("later", 2));
   std::string tolerated = PodOf("tolerated", "");
   tolerated.replace(tolerated.find("{name: tolerated}"), 17,
                     "{name: tolerated, annotations: {tolerate-missing-nri-plugins.noderesource.dev: \"true\"}}");
   AddPod("tolerated", tolerated);
-  ASSERT_TRUE(AwaitRunning("tolerated")) << "what may do without the agent does\n" << Log("containerd");
+  ASSERT_TRUE(AwaitRunning("tolerated")) << "what may do without the agent does\n" << Log(RuntimeOfNode().program);
   absl::SleepFor(absl::Seconds(10));
   for (const char* pod : {"meanwhile", "later"}) {
     EXPECT_EQ(CgroupOf(pod, "app"), "") << pod << ": nothing runs that was not decided on";
@@ -232,7 +244,8 @@ TEST_F(ManageTest, WhatDoesNotFitDoesNotBeginBecauseTheAgentWasAway) {
   StartManaged("topologyManagerPolicy: single-numa-node\n");
   End("podfence", SIGKILL);
   AddPod("wide", Exclusive("wide", 14));
-  ASSERT_TRUE(AwaitLog("containerd", "CreateContainer within sandbox", "failed")) << "its sandbox runs";
+  ASSERT_TRUE(AwaitLog("kubelet", "CreateContainer in sandbox from runtime service failed", "err="))
+      << "its sandbox runs";
   StartAgent("topologyManagerPolicy: single-numa-node\n");
   const auto waits_for = [] { return StatusWord("wide", "/status/containerStatuses/0/state/waiting/message"); };
   EXPECT_TRUE(Await([&] { return waits_for().find("TopologyAffinityError") != std::string::npos; }, absl::Seconds(60)))
@@ -272,6 +285,27 @@ TEST_F(ManageTest, AnAgentTellsANewSandboxFromTheOneThatEnded) {
       },
       absl::Seconds(90)))
       << answer;
+}
+
+// CRI-O goes on where a plugin refuses the start.
+TEST_F(ManageTest, WhoseCpusAreStillSharedDoesNotStart) {
+  StartManaged("cpusetPartitions: false\n");
+  AddPod("first", Exclusive("first", 2));
+  ASSERT_TRUE(AwaitRunning("first"));
+  // A cgroup that takes no set: what is written to it goes elsewhere.
+  const std::string first = CgroupOf("first", "app");
+  const std::string stubborn = Cat("/sys/fs/cgroup/", first.substr(0, first.find('/')), "/stubborn");
+  ASSERT_TRUE(Run(Cat("mkdir ", stubborn, " && touch /run/e2e/set && mount --bind /run/e2e/set ", stubborn,
+                      "/cpuset.cpus && { sleep 1000 & echo $! >", stubborn, "/cgroup.procs; }")))
+      << Log("run");
+  AddPod("second", Exclusive("second", 2));
+  const auto refused = [] { return Log("podfence").find("container app must not start") != std::string::npos; };
+  EXPECT_TRUE(Await(refused, absl::Seconds(60))) << Log("podfence");
+  EXPECT_FALSE(AwaitRunning("second", absl::Seconds(10)));
+  EXPECT_TRUE(Run(Cat("umount ", stubborn, "/cpuset.cpus"))) << Log("run");
+  EXPECT_TRUE(AwaitRunning("second", absl::Seconds(120))) << PodStatus("second").dump(1) << Log("podfence");
+  EXPECT_EQ(CpuSet::Parse(ReadCgroup(CgroupOf("second", "app"), "cpuset.cpus"))->size(), 2);
+  EXPECT_TRUE(Run(Cat("echo 1 >", stubborn, "/cgroup.kill; sleep 1; rmdir ", stubborn))) << Log("run");
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "agent/commands/api_client.h"
 #include "agent/core/text.h"
 #include "agent/state/store.h"
+#include "tests/e2e/node_runtime.h"
 
 namespace podfence {
 namespace {
@@ -25,7 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kCgroups[] = "/sys/fs/cgroup";
-constexpr char kSocket[] = "/run/containerd/containerd.sock";
 constexpr char kManifests[] = "/etc/kubernetes/manifests";
 constexpr char kNode[] = "lab";
 constexpr char kWork[] = "/run/e2e";  // of one test
@@ -42,15 +42,26 @@ void WriteAll(const fs::path& path, const std::string& text) { std::ofstream(pat
 bool HasSystemd() { return fs::exists("/run/systemd/system"); }
 fs::path PodsCgroup() { return fs::path(kCgroups) / (HasSystemd() ? "kubepods.slice" : "kubepods"); }
 
-// A configuration of tests/e2e/guest, under the driver of this guest.
+// A configuration of tests/e2e/guest, for the runtime and under the driver of this guest.
 std::string GuestConfig(const std::string& name) {
   std::string text = ReadAll(Cat("/e2e/guest/", name));
+  const auto replace = [&](const char* from, const std::string& to) {
+    text = std::regex_replace(text, std::regex(from), to);
+  };
+  replace("/run/containerd/containerd.sock", RuntimeOfNode().socket);
   if (!HasSystemd()) return text;
-  return std::regex_replace(std::regex_replace(text, std::regex("SystemdCgroup = false"), "SystemdCgroup = true"),
-                            std::regex("cgroupDriver: cgroupfs"), "cgroupDriver: systemd");
+  replace("SystemdCgroup = false", "SystemdCgroup = true");
+  replace("cgroupDriver: cgroupfs", "cgroupDriver: systemd");
+  replace("cgroup_manager = \"cgroupfs\"", "cgroup_manager = \"systemd\"");
+  return text;
 }
 
-std::string Ctr(const std::string& words) { return Cat("ctr --address ", kSocket, " -n k8s.io ", words); }
+// The ID of the container of a cgroup.
+std::string IdOf(const std::string& cgroup) {
+  std::string id = cgroup.substr(cgroup.rfind('/') + 1);
+  if (id.ends_with(".scope")) id.resize(id.size() - std::string(".scope").size());
+  return id.substr(RuntimeOfNode().cgroup_prefix.size());
+}
 
 }  // namespace
 
@@ -73,15 +84,16 @@ void NodeTest::EndNode() {
   for (const char* program : {"podfence", "podfence-next", "kubelet"}) {
     if (programs_.contains(program)) End(program, SIGTERM);
   }
-  if (programs_.contains("containerd")) {
-    // The shims outlive containerd; what they hold is killed by its cgroups.
+  const NodeRuntime& runtime = RuntimeOfNode();
+  if (programs_.contains(runtime.program)) {
+    // The containers outlive the runtime; what runs in them is killed by its cgroups.
     if (fs::exists(PodsCgroup())) WriteAll(PodsCgroup() / "cgroup.kill", "1");
-    Run(Cat("for id in $(", Ctr("containers ls -q"), "); do ", Ctr("tasks delete -f $id; "),
-            Ctr("containers delete $id"), "; done"));
-    End("containerd", SIGTERM);
+    Run(runtime.remove_all);
+    End(runtime.program, SIGTERM);
     if (HasSystemd()) Run("systemctl stop kubepods.slice");
-    Run("grep -oE '(/run/containerd|/var/lib/kubelet/)[^ ]*' /proc/mounts | while read -r it; do umount -l $it; done");
-    fs::remove_all("/run/containerd");
+    Run(Cat("grep -oE '(", runtime.folder, "|/var/lib/kubelet/)[^ ]*' /proc/mounts | ",
+            "while read -r it; do umount -l $it; done"));
+    fs::remove_all(runtime.folder);
   }
   fs::remove_all("/var/lib/kubelet");
   fs::remove_all(kWork);
@@ -141,12 +153,13 @@ int NodeTest::RunPodfence(const std::string& words, std::string& output) {
 
 void NodeTest::Signal(const std::string& program, int signal) { ASSERT_EQ(kill(programs_.at(program), signal), 0); }
 
-void NodeTest::StartContainerd(const std::string& more) {
-  WriteAll(Cat(kWork, "/containerd.toml"), GuestConfig("containerd.toml") + more);
-  Start("containerd", {"--config", Cat(kWork, "/containerd.toml")});
-  ASSERT_TRUE(Await([] { return Run(Ctr("version")); }, absl::Seconds(60))) << Log("containerd");
-  ASSERT_TRUE(Run(Cat("for archive in /e2e/*.tar; do ", Ctr("images import --local $archive"), " || exit 1; done")))
-      << Log("run");
+void NodeTest::StartRuntime(const std::string& more) {
+  const NodeRuntime& runtime = RuntimeOfNode();
+  const std::string config = Cat(kWork, "/", runtime.config);
+  WriteAll(config, GuestConfig(runtime.config) + more);
+  Start(runtime.program, {"--config", config});
+  ASSERT_TRUE(Await([&] { return Run(runtime.is_ready); }, absl::Seconds(60))) << Log(runtime.program);
+  ASSERT_TRUE(Run(Cat("for archive in /e2e/*.tar; do ", runtime.load, " || exit 1; done"))) << Log("run");
 }
 
 void NodeTest::StartKubelet(const std::string& more, const std::vector<std::string>& flags) {
@@ -167,7 +180,7 @@ void NodeTest::StartAgent(const std::string& more, const std::string& mode) {
 }
 
 void NodeTest::StartManaged(const std::string& more) {
-  StartContainerd(kRequired);
+  ASSERT_NO_FATAL_FAILURE(StartRuntime(RuntimeOfNode().required));
   StartAgent(more);
   StartKubelet();
   ASSERT_FALSE(HasFatalFailure());
@@ -266,7 +279,7 @@ std::string NodeTest::CgroupOf(const std::string& pod, const std::string& contai
       const std::string id = one.value("containerID", "");
       if (one["name"] != container || id.find("//") == std::string::npos) continue;
       const std::string plain = id.substr(id.find("//") + 2);
-      const std::string name = HasSystemd() ? Cat("cri-containerd-", plain, ".scope") : plain;
+      const std::string name = Cat(RuntimeOfNode().cgroup_prefix, plain, HasSystemd() ? ".scope" : "");
       for (const auto& entry : fs::recursive_directory_iterator(PodsCgroup())) {
         if (entry.is_directory() && entry.path().filename() == name) return entry.path().lexically_relative(kCgroups);
       }
@@ -276,9 +289,8 @@ std::string NodeTest::CgroupOf(const std::string& pod, const std::string& contai
 }
 
 std::string NodeTest::ExecIn(const std::string& cgroup, const std::string& command) {
-  const std::string id = cgroup.substr(cgroup.rfind('/') + 1);
   const std::string out = Cat(kWork, "/exec.out");
-  if (!Run(Cat(Ctr("tasks exec --exec-id e2e "), id, " sh -c '", command, "' >", out))) return "";
+  if (!Run(Cat(RuntimeOfNode().oci, "exec ", IdOf(cgroup), " sh -c '", command, "' >", out))) return "";
   std::string text = ReadAll(out);
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;

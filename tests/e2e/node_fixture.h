@@ -17,20 +17,12 @@
 
 namespace podfence {
 
-// A real node: containerd, the kubelet by itself with static pods, and Podfence where a test starts it; gone
-// afterwards.
+// A real node: a container runtime (node_runtime.h), the kubelet by itself with static pods, and Podfence where a test
+// starts it; gone afterwards.
 class NodeTest : public ::testing::Test {
  protected:
   static constexpr char kAgent[] = "http://127.0.0.1:9551";
   static constexpr char kKubelet[] = "http://127.0.0.1:10255";
-  // What the documentation asks for, for StartContainerd: no container is created while the agent is not there, but for
-  // what is told to do without.
-  static constexpr char kRequired[] = R"(
-  [plugins.'io.containerd.nri.v1.nri'.default_validator]
-    enable = true
-    required_plugins = ["podfence"]
-    tolerate_missing_plugins_annotation = "tolerate-missing-nri-plugins.noderesource.dev"
-)";
   static constexpr char kSleeps[] = "while :; do sleep 1; done";
 
   void SetUp() override { BeginNode(); }
@@ -41,7 +33,7 @@ class NodeTest : public ::testing::Test {
   static void EndNode();
 
   // `more`: further lines of its configuration.
-  static void StartContainerd(const std::string& more = "");
+  static void StartRuntime(const std::string& more = "");
   // `more`: further keys of its configuration; `flags`: further ones of its command line.
   static void StartKubelet(const std::string& more = "", const std::vector<std::string>& flags = {});
   // `more`: further keys of its configuration.

@@ -8,11 +8,17 @@ source "$e2e/../kernel/lab/common.sh"
 e2e_go=1.26 # the oldest Go that builds them, by their go.mod
 
 # shellcheck disable=SC2034 # for who sources this
-e2e_node=(
+e2e_node=(kubernetes:k8s.io/kubernetes/cmd/kubelet)
+# shellcheck disable=SC2034 # for who sources this
+e2e_containerd=(
   containerd:github.com/containerd/containerd/v2/cmd/containerd
   containerd:github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
   containerd:github.com/containerd/containerd/v2/cmd/ctr
-  kubernetes:k8s.io/kubernetes/cmd/kubelet
+)
+# shellcheck disable=SC2034 # for who sources this
+e2e_crio=(
+  crio:github.com/cri-o/cri-o/cmd/crio
+  crio:github.com/cri-o/cri-o/pinns
 )
 # shellcheck disable=SC2034 # for who sources this
 e2e_control=(
@@ -21,9 +27,10 @@ e2e_control=(
   kubernetes:k8s.io/kubernetes/cmd/kube-scheduler
 )
 
-# e2e_version MODULE: the version of Kubernetes or of containerd in its go.mod, as v1.37.2.
+# e2e_version MODULE: the version of Kubernetes, containerd or CRI-O in its go.mod, as v1.37.2.
 e2e_version() {
-  sed -nE 's,^(require)?\s*(k8s\.io/kubernetes|github\.com/containerd/containerd/v2) (v[^ ]+).*,\3,p' "$e2e/$1/go.mod"
+  sed -nE 's,^(require)?\s*(k8s\.io/kubernetes|github\.com/containerd/containerd/v2|github\.com/cri-o/cri-o) (v[^ ]+).*,\3,p' \
+    "$e2e/$1/go.mod"
 }
 
 # e2e_folder MODULE: where its programs are kept.
@@ -33,12 +40,12 @@ e2e_folder() { printf '%s/%s-%s' "$lab_cache" "$1" "$(e2e_version "$1")"; }
 e2e_no_go() {
   local version
   type -P go >/dev/null || {
-    echo "the kubelet and containerd are built from their modules: that needs Go $e2e_go or newer (https://go.dev/dl)"
+    echo "the kubelet and its runtime are built from their modules: that needs Go $e2e_go or newer (https://go.dev/dl)"
     return
   }
   version=$(go env GOVERSION)
   printf '%s\n' "$e2e_go" "${version#go}" | sort -V -C ||
-    echo "the kubelet and containerd need Go $e2e_go or newer (https://go.dev/dl), this is ${version#go}"
+    echo "the kubelet and its runtime need Go $e2e_go or newer (https://go.dev/dl), this is ${version#go}"
 }
 
 # e2e_missing MODULE:PACKAGE…: those that are not in the cache.
@@ -63,6 +70,24 @@ e2e_stamp() {
   esac
 }
 
+# What CRI-O would link of C libraries: other drivers of its storage, signatures, seccomp's filters.
+e2e_crio_tags=containers_image_ostree_stub,containers_image_openpgp,exclude_graphdriver_btrfs,btrfs_noversion
+
+# e2e_compile MODULE PACKAGE PROGRAM: static and stripped, since it goes into the guest's memory.
+e2e_compile() {
+  local tags='' source
+  case $1:$2 in
+    *:*/pinns) # the only one in C
+      source=$(go -C "$e2e/$1" list -mod=readonly -m -f '{{.Dir}}' "${2%/pinns}")
+      cc -std=c99 -Os -static -s -o "$3" "$source"/pinns/src/*.c
+      return
+      ;;
+    crio:*) tags=$e2e_crio_tags ;;
+  esac
+  CGO_ENABLED=0 GOTOOLCHAIN=local nice -n 10 go -C "$e2e/$1" build -p "${JOBS:-$(nproc)}" -trimpath -buildvcs=false \
+    -mod=readonly -tags "$tags" -ldflags "-s -w $(e2e_stamp "$1")" -o "$3" "$2" >&2
+}
+
 # e2e_build MODULE:PACKAGE…: builds what is missing. Two runs at once do not disturb each other.
 e2e_build() {
   local each module name folder work start
@@ -73,11 +98,9 @@ e2e_build() {
     say "building $name $(e2e_version "$module"), once; this takes minutes …"
     mkdir -p "$folder"
     work=$(mktemp -d "$folder/build.XXXXXX")
-    # Static and stripped: it goes into the guest's memory.
-    if ! CGO_ENABLED=0 GOTOOLCHAIN=local nice -n 10 go -C "$e2e/$module" build -p "${JOBS:-$(nproc)}" -trimpath \
-      -buildvcs=false -mod=readonly -ldflags "-s -w $(e2e_stamp "$module")" -o "$work/$name" "${each#*:}" >&2; then
+    if ! e2e_compile "$module" "${each#*:}" "$work/$name"; then
       rm -rf "$work"
-      fail "$name was not built: go build ${each#*:} failed in tests/e2e/$module"
+      fail "$name was not built: building ${each#*:} failed in tests/e2e/$module"
     fi
     mv "$work/$name" "$folder/$name"
     rm -rf "$work"

@@ -37,7 +37,7 @@ class ReferenceTest : public NodeTest {
 
   // The second example pod with every container busy, under the kubelet's managers in this scope; its cgroups.
   void RunPod(const std::string& scope) {
-    StartContainerd();
+    StartRuntime();
     ASSERT_FALSE(HasFatalFailure());
     StartKubelet(Cat(kManagers, "topologyManagerScope: ", scope, "\n"));
     ASSERT_FALSE(HasFatalFailure());

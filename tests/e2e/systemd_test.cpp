@@ -11,6 +11,7 @@
 
 #include "agent/core/text.h"
 #include "tests/e2e/node_fixture.h"
+#include "tests/e2e/node_runtime.h"
 
 namespace podfence {
 namespace {
@@ -28,7 +29,7 @@ class SystemdTest : public NodeTest {
 
   // ml-workload of the examples, running and fenced, and systemd told of it.
   void StartExample(const std::string& more = "") {
-    StartContainerd();
+    StartRuntime();
     StartAgent(Cat("topologyManagerScope: container\n", more));
     StartKubelet();
     ASSERT_FALSE(HasFatalFailure());
@@ -126,7 +127,7 @@ TEST_F(SystemdTest, PropertiesThatOthersSetAreUndone) {
   // As the runtime does for UpdateContainerResources; it tells systemd and writes the files as well.
   const std::string scope = UnitOf(sidecar_);
   const std::string id = scope.substr(scope.rfind('-') + 1, 64);
-  Run(Cat("runc --root /run/containerd/runc/k8s.io update --cpu-period 100000 --cpu-quota 50000 ", id));
+  Run(Cat(RuntimeOfNode().oci, "update --cpu-period 100000 --cpu-quota 50000 ", id));
   EXPECT_TRUE(AwaitFile(sidecar_, "cpu.max", "100000 100000")) << Log("podfence");
   EXPECT_TRUE(AwaitProperty(sidecar_, "CPUQuotaPerSecUSec", "1s"));
   ExpectPromise();
