@@ -125,8 +125,9 @@ TEST_F(ClusterTest, AResizeIsMadeOrRefusedWithItsReason) {
   const auto resize = [](const std::string& name, size_t container, const char* cpu) {
     nlohmann::json pod = Get(Cat(kPods, "/", name));
     nlohmann::json& resources = pod.at("spec").at("containers").at(container).at("resources");
+    // The QoS class must not change.
+    if (resources["requests"]["cpu"] == resources["limits"]["cpu"]) resources["requests"]["cpu"] = cpu;
     resources["limits"]["cpu"] = cpu;
-    resources["requests"]["cpu"] = cpu;
     Replace(Cat(kPods, "/", name, "/resize"), pod);
   };
   // What the exclusive CPUs leave of the budget is decided with them.
@@ -193,7 +194,7 @@ TEST_F(ClusterTest, PauseAndEphemeralContainersRunOnNoExclusiveCpu) {
     ++others;
     EXPECT_EQ(cpus.ToString(), shared) << cgroup;
   }
-  EXPECT_EQ(others, 3) << "the shared container, the ephemeral one and the pause process";
+  EXPECT_EQ(others, 4) << "two shared containers, the ephemeral one and the pause process";
 }
 
 TEST_F(ClusterTest, PodsAreKnownAgainAfterTheApiServerWasKilled) {
