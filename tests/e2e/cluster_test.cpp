@@ -166,7 +166,7 @@ spec:
 }
 
 TEST_F(ClusterTest, PauseAndEphemeralContainersRunOnNoExclusiveCpu) {
-  Install(kPodScope);
+  Install(kContainerScope);
   ASSERT_FALSE(HasFatalFailure());
   CreatePod(Idle(ExamplePod("tightly-coupled-database")));
   ASSERT_TRUE(AwaitRunning("tightly-coupled-database")) << PodStatus("tightly-coupled-database").dump(1);
