@@ -36,9 +36,10 @@ void ManageMode::ReleaseGone() {
   for (const auto& [uid, allocation] : agent_.state().pods) {
     const PodRecordPtr record = source_->cache().Find(uid);
     const RuntimeBook::Pod* pod = book_.Find(uid);
-    if (record != nullptr || pod != nullptr) awaited_.erase(uid);
+    const bool lives = pod != nullptr && pod->lives();
+    if (record != nullptr || lives) awaited_.erase(uid);
     const bool over = record == nullptr || record->is_terminal();
-    if (over && (pod == nullptr || !pod->lives()) && !MayComeBack(uid)) gone.emplace_back(uid, record != nullptr);
+    if (over && !lives && !MayComeBack(uid)) gone.emplace_back(uid, record != nullptr);
   }
   // What fails is tried again.
   agent_.Complain("pods of before the boot",
