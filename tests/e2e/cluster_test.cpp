@@ -194,7 +194,7 @@ TEST_F(ClusterTest, PauseAndEphemeralContainersRunOnNoExclusiveCpu) {
     ++others;
     EXPECT_EQ(cpus.ToString(), shared) << cgroup;
   }
-  EXPECT_EQ(others, 4) << "two shared containers, the ephemeral one and the pause process";
+  EXPECT_EQ(others, 3) << "the group of the shared containers, the ephemeral one and the pause process";
 }
 
 TEST_F(ClusterTest, PodsAreKnownAgainAfterTheApiServerWasKilled) {
