@@ -154,7 +154,7 @@ TEST_F(ManageTest, DecisionsOutliveContainersAndTheAgent) {
   RemovePod("steady");
   ASSERT_TRUE(AwaitGone("steady"));
   ASSERT_TRUE(Run(Cat("touch -d '1980-01-01 00:00:00' ", StateDirectory(), "/state.json")));
-  StartAgent("");
+  StartAgent("podSource: kubelet\n");
   ASSERT_TRUE(Await([&] { return FetchSnapshot(kAgent).ok(); }, absl::Seconds(30))) << Log("podfence");
   absl::SleepFor(absl::Seconds(3));
   EXPECT_EQ(AgentNow().state.pods.size(), 1u);
