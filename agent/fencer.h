@@ -37,6 +37,7 @@ class Fencer final : public Witness {
                                        const std::string& container) override;
   // Of pods whose cgroups a container runtime makes: see Enforcer.
   void SetPlaces(Places places) { enforcer_.SetPlaces(std::move(places)); }
+  absl::Status FreeEnded(const std::string& uid) { return enforcer_.FreeEnded(uid); }
   absl::StatusOr<Fence> DecidedFence(const NodeState& state, const std::string& uid,
                                      const std::string& container) const {
     return enforcer_.DecidedFence(state, uid, container);

@@ -338,6 +338,7 @@ absl::StatusOr<NriCreateReply> ManageMode::CreateContainer(const NriPod& pod, co
   if (IsDecided(pod.uid) && !IsGuest(pod.uid, container.name)) {
     const absl::StatusOr<Fence> fence = agent_.fencer().DecidedFence(agent_.state(), pod.uid, container.name);
     if (!fence.ok()) return fence.status();
+    agent_.Complain("free what ended containers had", agent_.fencer().FreeEnded(pod.uid), pod.uid);
     reply.adjustment.resources = ResourcesOf(*fence);
     if (!fence->group.empty()) cgroups_path = CgroupsPathInGroup(container.cgroups_path, known->cgroup, fence->group);
     reply.adjustment.cgroups_path = cgroups_path;

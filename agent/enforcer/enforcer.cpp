@@ -328,6 +328,30 @@ void Enforcer::SetPlaces(Places places) {
   impl_->places = std::move(places);
 }
 
+absl::Status Enforcer::FreeEnded(std::string_view uid) {
+  if (!impl_->own || !impl_->places) return absl::OkStatus();
+  const auto place = impl_->places->pods.find(uid);
+  if (place == impl_->places->pods.end()) return absl::OkStatus();
+  const absl::StatusOr<Cgroup> pod = OpenBelow(*impl_->own, place->second.path);
+  if (!pod.ok()) return absl::IsNotFound(pod.status()) ? absl::OkStatus() : absl::Status(pod.status());
+  const absl::StatusOr<std::vector<std::string>> children = pod->Children();
+  if (!children.ok()) return children.status();
+  absl::Status status;
+  for (const std::string& name : *children) {
+    const std::string path = Cat(place->second.path, "/", name);
+    if (std::ranges::any_of(place->second.containers, [&](const auto& known) { return known.second == path; }))
+      continue;
+    const absl::StatusOr<Cgroup> child = pod->OpenChild(name);
+    if (!child.ok() || IsPopulated(*child).value_or(true)) continue;
+    const absl::StatusOr<std::string> partition = child->Read(kCpusetCpusPartition);
+    if (!partition.ok() || *partition == "member") continue;
+    status.Update(child->Write(kCpusetCpusPartition, "member"));
+    status.Update(child->Write(kCpusetCpusExclusive, ""));
+    status.Update(child->Write(kCpusetCpus, ""));
+  }
+  return status;
+}
+
 absl::StatusOr<EnforceReport> Enforcer::Apply(const NodeState& state) {
   if (absl::Status status = impl_->FindOwn(); !status.ok()) return status;
   return impl_->Run(impl_->PlanFor(state), false);

@@ -67,6 +67,10 @@ class Enforcer {
   // Where the runtime keeps the pods, from the next pass on. Only with runtime_cgroups; before the first call nothing
   // below the host's own cgroups is touched, since nothing tells whose they are.
   void SetPlaces(Places places);
+  // Before a container of the pod is made: takes their CPUs from its ended ones whose cgroups are still there (CRI-O's,
+  // until they are removed). As long as those are partitions the kernel refuses every cpuset beside them that names a
+  // CPU of theirs. Errors: a cgroup cannot be read or written.
+  absl::Status FreeEnded(std::string_view uid);
 
   // Makes the kernel say what state says, for all cgroups that exist: (1) every shared cgroup, the host's too, is
   // taken off CPUs that are someone's own; (2) cpuset.cpus.effective is read back; (3) owners get theirs, then shared

@@ -153,6 +153,8 @@ TEST_F(ManageTest, DecisionsOutliveContainersAndTheAgent) {
   End("podfence", SIGTERM);
   RemovePod("steady");
   ASSERT_TRUE(AwaitGone("steady"));
+  const std::string pod = after.substr(0, after.rfind('/'));
+  ASSERT_TRUE(Await([&] { return ReadCgroup(pod, "cgroup.events").empty(); }, absl::Seconds(60))) << "all of it";
   ASSERT_TRUE(Run(Cat("touch -d '1980-01-01 00:00:00' ", StateDirectory(), "/state.json")));
   StartAgent("podSource: kubelet\n");
   ASSERT_TRUE(Await([&] { return FetchSnapshot(kAgent).ok(); }, absl::Seconds(30))) << Log("podfence");

@@ -218,6 +218,22 @@ TEST_F(RuntimeCgroupsTest, WhatNoDecisionNamesInABubbleRunsOnItsSharedPool) {
   EXPECT_EQ(enforcer_->CheckContainer(state_, "db", "backup-agent"), absl::OkStatus());
 }
 
+// As CRI-O leaves them until they are removed.
+TEST_F(RuntimeCgroupsTest, AnEndedContainerNoLongerHasTheCpusOfTheNext) {
+  MakeKubepods();
+  tree_.Add(tree_.path() + "/kubepods/podml", {FakeCgroup("c0", "1-3")});
+  tree_.Set("kubepods/podml/c0/cpuset.cpus.exclusive", "1-3");
+  tree_.Set("kubepods/podml/c0/cpuset.cpus.partition", "root");
+  tree_.Set("kubepods/podml/c0/cgroup.events", "populated 0");
+  Apply();
+  tree_.Set("kubepods/podml/c1/cpuset.cpus.partition", "root");
+  EXPECT_EQ(enforcer_->FreeEnded("ml"), absl::OkStatus());
+  EXPECT_EQ(tree_.Get("kubepods/podml/c0/cpuset.cpus.partition"), "member");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c0/cpuset.cpus.exclusive"), "");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c0/cpuset.cpus"), "");
+  EXPECT_EQ(tree_.Get("kubepods/podml/c1/cpuset.cpus.partition"), "root") << "that one lives";
+}
+
 TEST_F(RuntimeCgroupsTest, ControllersAreMissedWhereSomethingIsFenced) {
   state_ = StateOf("0-11,20-23", {Database()});
   Places places;
