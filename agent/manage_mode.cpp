@@ -392,10 +392,9 @@ absl::StatusOr<std::vector<NriContainerUpdate>> ManageMode::UpdateContainer(cons
   if (!fence.ok()) return fence.status();
   const Pod& decided = *agent_.state().pods.find(pod.uid)->second.pod;
   std::optional<CpuMax> asked;
-  ForEachContainer(decided, [&](const Container& each, bool) {
-    if (each.name != container.name) return;
-    asked = CpuMaxOf(ContainerLimits(decided, each).cpu_milli, QuotaPeriodUs(agent_.config()));
-  });
+  if (const Container* spec = decided.FindContainer(container.name); spec != nullptr) {
+    asked = CpuMaxOf(ContainerLimits(decided, *spec).cpu_milli, QuotaPeriodUs(agent_.config()));
+  }
   if (absl::Status status = CheckResize(*fence, asked, container.resources, wanted); !status.ok()) return status;
   std::optional<NriResources> change = DifferingResources(ResourcesOf(*fence), wanted);
   if (change) updates.push_back({.id = container.id, .resources = *std::move(change), .ignore_failure = false});

@@ -57,9 +57,10 @@ class PodAudit {
   }
 
   void Limit(const Amounts& limits, Fence& fence) {
-    const bool quota = options_.cpu_quota && !fence.exclusive && !options_.resizing.contains(pod_.uid);
+    const bool resizing = options_.resizing.contains(pod_.uid);
+    const bool quota = options_.cpu_quota && !fence.exclusive && !resizing;
     fence.cpu_max = CpuMaxOf(quota ? limits.cpu_milli : std::nullopt, options_.quota_period_us);
-    if (options_.resizing.contains(pod_.uid)) {
+    if (resizing) {
       fence.held.cpu_max = fence.exclusive;  // none, whatever the limit
       fence.held.memory_max = false;
       return;

@@ -68,6 +68,8 @@ void ExpectSame(const Config& a, const Config& b) {
   EXPECT_EQ(a.cgroup_hierarchy, b.cgroup_hierarchy);
   EXPECT_EQ(a.listen_address, b.listen_address);
   EXPECT_EQ(a.fence_host, b.fence_host);
+  EXPECT_EQ(a.cpuset_partitions, b.cpuset_partitions);
+  EXPECT_EQ(a.cpu_cfs_quota, b.cpu_cfs_quota);
   EXPECT_EQ(a.per_pod_metrics, b.per_pod_metrics);
   EXPECT_EQ(a.measure_interrupts, b.measure_interrupts);
   EXPECT_EQ(a.repair_drift, b.repair_drift);

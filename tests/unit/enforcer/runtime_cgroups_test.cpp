@@ -107,9 +107,10 @@ TEST(RuntimeCgroupsPlanTest, SharedContainersBesideTheirGroupGetTheirPart) {
 
 class RuntimeCgroupsTest : public testing::Test {
  protected:
-  RuntimeCgroupsTest() {
-    absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), KubepodsOptions(tree_));
-    EXPECT_TRUE(enforcer.ok()) << enforcer.status();
+  RuntimeCgroupsTest() { Make(KubepodsOptions(tree_)); }
+  void Make(EnforcerOptions options) {
+    absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), std::move(options));
+    ASSERT_TRUE(enforcer.ok()) << enforcer.status();
     EXPECT_EQ(enforcer->Prepare(), absl::OkStatus());
     enforcer_.emplace(*std::move(enforcer));
     enforcer_->SetPlaces(MlPlaces());
@@ -250,10 +251,7 @@ TEST_F(RuntimeCgroupsTest, ControllersAreMissedWhereSomethingIsFenced) {
 TEST_F(RuntimeCgroupsTest, WithoutPartitionsNoneIsMade) {
   EnforcerOptions options = KubepodsOptions(tree_);
   options.partitions = false;
-  absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), options);
-  ASSERT_TRUE(enforcer.ok()) << enforcer.status();
-  enforcer_.emplace(*std::move(enforcer));
-  enforcer_->SetPlaces(MlPlaces());
+  Make(std::move(options));
   MakeKubepods();
   tree_.Set("kubepods/podml/c1/cpuset.cpus.partition", "root");  // of an agent before
   EXPECT_THAT(Apply().findings, IsEmpty());
@@ -293,10 +291,7 @@ TEST_F(RuntimeCgroupsTest, GivesBackWhatKubernetesAloneWouldHave) {
 TEST_F(RuntimeCgroupsTest, GivesBackNoQuotaToAKubeletThatMakesNone) {
   EnforcerOptions options = KubepodsOptions(tree_);
   options.kubelet_quota = false;
-  absl::StatusOr<Enforcer> enforcer = Enforcer::Create(tree_.path(), Node(), options);
-  ASSERT_TRUE(enforcer.ok()) << enforcer.status();
-  enforcer_.emplace(*std::move(enforcer));
-  enforcer_->SetPlaces(MlPlaces());
+  Make(std::move(options));
   MakeKubepods();
   Apply();
   EXPECT_EQ(tree_.Get("kubepods/podml/c2/cpu.max"), "100000 100000") << "the budget is kept all the same";
