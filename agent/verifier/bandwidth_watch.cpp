@@ -19,7 +19,7 @@ std::shared_ptr<BandwidthWatch::Watched> BandwidthWatch::Open(const Cgroup& pare
   } else {
     watched = std::make_shared<Watched>(Watched{.cgroup = std::move(*cgroup), .path = path});
     if (absl::StatusOr<std::optional<Bandwidth>> start = ReadBandwidth(watched->cgroup, path); start.ok()) {
-      watched->last = *start;
+      watched->first = watched->last = *start;
     }
   }
   cgroups_.emplace(path, watched);
@@ -64,6 +64,7 @@ absl::Status BandwidthWatch::ReadOne(Watched& watched) {
     watched.grown_ns = (*now)->throttled_ns - watched.last->throttled_ns;
   }
   watched.last = *std::move(now);
+  if (!watched.first.has_value()) watched.first = watched.last;
   return absl::OkStatus();
 }
 
@@ -132,7 +133,11 @@ absl::Status BandwidthWatch::Read(const std::vector<ExpectedFence>& fences, cons
 std::vector<Bandwidth> BandwidthWatch::Chain(size_t fence) const {
   std::vector<Bandwidth> chain;
   for (const std::shared_ptr<Watched>& watched : chains_[fence]) {
-    if (!watched->gone && watched->last.has_value()) chain.push_back(*watched->last);
+    if (watched->gone || !watched->last.has_value()) continue;
+    Bandwidth& level = chain.emplace_back(*watched->last);
+    level.periods -= watched->first->periods;
+    level.throttled_periods -= watched->first->throttled_periods;
+    level.throttled_ns -= watched->first->throttled_ns;
   }
   return chain;
 }

@@ -30,7 +30,8 @@ class BandwidthWatch {
   absl::Status Read(const std::vector<ExpectedFence>& fences, const BandwidthProbe* kernel,
                     std::vector<KernelFinding>& findings);
 
-  // Of the fence at this index, as last read: its own cgroup first.
+  // Of the fence at this index, as last read: its own cgroup first. Periods and throttling count from when the cgroup
+  // was first watched: under the kubelet's quota a pod's sandbox may be throttled before anything of it is decided.
   std::vector<Bandwidth> Chain(size_t fence) const;
   bool Gone(size_t fence) const;
   // Of the fences' cgroups and all above them.
@@ -42,6 +43,7 @@ class BandwidthWatch {
     Cgroup cgroup;
     std::string path;
     bool gone = false;
+    std::optional<Bandwidth> first = std::nullopt;
     std::optional<Bandwidth> last = std::nullopt;
     uint64_t grown_periods = 0;  // of throttled ones, since the reading before
     uint64_t grown_ns = 0;

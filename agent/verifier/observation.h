@@ -81,7 +81,7 @@ struct FenceObservation {
   WaitHistogram wait = {};
   std::optional<InterruptTime> interrupts = std::nullopt;  // exclusive: on its CPUs; none: not measured
   // Its own cgroup first, then every ancestor up to the child of the cgroup root; empty where the cpu controller is
-  // not there, or the cgroup is gone.
+  // not there, or the cgroup is gone. Periods and throttling count from when each of them was first watched.
   std::vector<Bandwidth> bandwidth = {};
   bool gone = false;  // no such cgroup any more; the counters stay
 };

@@ -367,6 +367,12 @@ uint64_t NodeTest::ThrottledUsec(std::string cgroup) {
   return sum;
 }
 
+void NodeTest::ExpectNeverThrottled(const std::string& cgroup, uint64_t before) {
+  EXPECT_EQ(CpuStat(cgroup, "throttled_usec"), 0u) << cgroup;
+  EXPECT_EQ(ThrottledUsec(cgroup), before) << "at " << cgroup << " or above";
+  EXPECT_EQ(Scrape().at("podfence_exclusive_throttled_seconds_total"), 0) << Log("podfence");
+}
+
 Snapshot NodeTest::AgentNow() {
   absl::StatusOr<Snapshot> snapshot = FetchSnapshot(kAgent);
   EXPECT_TRUE(snapshot.ok()) << snapshot.status() << Log("podfence");

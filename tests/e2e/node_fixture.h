@@ -88,8 +88,12 @@ class NodeTest : public ::testing::Test {
   static double MedianCpus(const std::string& cgroup, int windows, absl::Duration window);
   // The same of several cgroups in the same windows.
   static std::vector<double> MedianCpus(const std::vector<std::string>& cgroups, int windows, absl::Duration window);
-  // throttled_usec of the cgroup and of every one above it.
+  // throttled_usec of the cgroup and of every one above it. Of the pod's it may begin above 0: the runtime starts the
+  // sandbox under the kubelet's quota before any plugin hears of it.
   static uint64_t ThrottledUsec(std::string cgroup);
+  // That the exclusive container of this cgroup was never throttled: itself, and, as the agent counts since the pod was
+  // decided, at every ancestor; nor at any since it had `before` of ThrottledUsec.
+  static void ExpectNeverThrottled(const std::string& cgroup, uint64_t before);
 
   static Snapshot AgentNow();
   static std::map<std::string, double> Scrape();

@@ -262,6 +262,22 @@ TEST_F(VerifierTest, ThrottlingThroughThePodsCgroupIsFoundAndNamed) {
   EXPECT_THAT(Poll(KernelFindingKind::kThrottling), testing::IsEmpty()) << "nothing new once the quota is gone";
 }
 
+// A pod's sandbox may be throttled under the kubelet's quota, before the pod is decided.
+TEST_F(VerifierTest, WhatWasThrottledBeforeItIsExpectedIsNotItsOwn) {
+  ASSERT_TRUE(verifier_->Expect({}).ok());
+  WriteFile(Path("test/pod1") + "/cpu.max", "10000 100000");
+  Spin("test/pod1/exclusive");
+  std::this_thread::sleep_for(500ms);
+  WriteFile(Path("test/pod1") + "/cpu.max", "max");
+  std::this_thread::sleep_for(300ms);
+  ASSERT_TRUE(verifier_->Expect(Expected()).ok());
+  const Observation now = Read();
+  ASSERT_EQ(now.fences[0].bandwidth.size(), 3U);
+  EXPECT_EQ(now.fences[0].bandwidth[1].throttled_periods, 0U);
+  EXPECT_EQ(now.fences[0].bandwidth[1].throttled_ns, 0U);
+  EXPECT_THAT(Poll(KernelFindingKind::kThrottling), testing::IsEmpty());
+}
+
 TEST_F(VerifierTest, TheSchedulersAccountIsThatOfCpuStatWhileItThrottles) {
   for (int i = 0; i < 3; ++i) Spin("test/pod1/exclusive");
   WriteFile(Path("test/pod1/exclusive") + "/cpu.max", "30000 50000");
