@@ -1,7 +1,9 @@
 #include "agent/verifier/sched_probe.h"
 
 #include <cerrno>
+#include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "agent/core/text.h"
 #include "agent/verifier/layout.h"
@@ -15,14 +17,34 @@ namespace {
 
 constexpr char kProgram[] = "tp_btf/sched_switch";
 
-// Writes count consecutive elements of an array map from `first` on.
 template <typename Value>
-absl::Status WriteArray(const bpf_map* map, uint32_t first, const std::vector<Value>& values) {
-  std::vector<uint32_t> keys(values.size());
-  std::iota(keys.begin(), keys.end(), first);
-  auto count = static_cast<__u32>(values.size());
-  const int error = bpf_map_update_batch(bpf_map__fd(map), keys.data(), values.data(), &count, nullptr);
-  return error == 0 ? absl::OkStatus() : MapError("write", map, error);
+bool IsSame(const Value& a, const Value& b) {
+  return std::memcmp(&a, &b, sizeof a) == 0;
+}
+
+// Brings consecutive elements of an array map, from `first` on, from what they hold to `values`: the kernel takes
+// its time for each, and most stay. After an error it is not known what they hold.
+template <typename Value>
+absl::Status WriteArray(const bpf_map* map, uint32_t first, std::vector<Value>& held,
+                        const std::vector<Value>& values) {
+  const std::vector<Value> before = std::exchange(held, {});
+  const auto stays = [&](size_t i) { return i < before.size() && IsSame(before[i], values[i]); };
+  for (size_t begin = 0; begin < values.size();) {
+    if (stays(begin)) {
+      ++begin;
+      continue;
+    }
+    size_t end = begin + 1;
+    while (end < values.size() && !stays(end)) ++end;
+    std::vector<uint32_t> keys(end - begin);
+    std::iota(keys.begin(), keys.end(), first + static_cast<uint32_t>(begin));
+    auto count = static_cast<__u32>(keys.size());
+    const int error = bpf_map_update_batch(bpf_map__fd(map), keys.data(), &values[begin], &count, nullptr);
+    if (error != 0) return MapError("write", map, error);
+    begin = end;
+  }
+  held = values;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -64,18 +86,26 @@ absl::Status SchedProbe::Load(bool measure_wait, uint32_t ring_bytes) {
 
 absl::Status SchedProbe::FillHalf(uint64_t half, const TableImage& image) {
   const auto& maps = object_->maps;
-  for (const podfence_cgroup_key& key : keys_[half]) bpf_map_delete_elem(bpf_map__fd(maps.cgroups), &key);
-  keys_[half].clear();
+  TableImage& held = halves_[half];
+  std::erase_if(held.cgroups, [&](const auto& entry) {
+    if (image.cgroups.contains(entry.first)) return false;
+    const podfence_cgroup_key key = {.cgroup_id = entry.first, .half = half};
+    bpf_map_delete_elem(bpf_map__fd(maps.cgroups), &key);
+    return true;
+  });
   for (const auto& [cgroup_id, slot] : image.cgroups) {
+    if (const auto it = held.cgroups.find(cgroup_id); it != held.cgroups.end() && it->second == slot) continue;
     const podfence_cgroup_key key = {.cgroup_id = cgroup_id, .half = half};
     const int error = bpf_map_update_elem(bpf_map__fd(maps.cgroups), &key, &slot, BPF_ANY);
     if (error != 0) return MapError("write", maps.cgroups, error);
-    keys_[half].push_back(key);
+    held.cgroups.insert_or_assign(cgroup_id, slot);
   }
   const auto half32 = static_cast<uint32_t>(half);
-  absl::Status status = WriteArray(maps.owners, half32 * sizes_.cpus, image.owners);
-  if (status.ok()) status = WriteArray(maps.fences, half32 * sizes_.slots(), image.fences);
-  if (status.ok()) status = WriteArray(maps.masks, half32 * sizes_.slots() * sizes_.mask_words(), image.masks);
+  absl::Status status = WriteArray(maps.owners, half32 * sizes_.cpus, held.owners, image.owners);
+  if (status.ok()) status = WriteArray(maps.fences, half32 * sizes_.slots(), held.fences, image.fences);
+  if (status.ok()) {
+    status = WriteArray(maps.masks, half32 * sizes_.slots() * sizes_.mask_words(), held.masks, image.masks);
+  }
   return status;
 }
 

@@ -94,8 +94,8 @@ class SchedProbe {
   std::unique_ptr<ring_buffer, FreeWith<ring_buffer__free>> ring_;
   const std::function<void(const podfence_event&)>* sink_ = nullptr;
   uint64_t generation_ = 0;
-  bool lingers_ = false;                      // a program may still be reading the half of before the last Publish
-  std::vector<podfence_cgroup_key> keys_[2];  // what each half of the cgroup table holds
+  bool lingers_ = false;  // a program may still be reading the half of before the last Publish
+  TableImage halves_[2];  // what each half of the tables holds; a table of no length: not known, or all zero
 };
 
 }  // namespace podfence

@@ -64,7 +64,7 @@ absl::StatusOr<TableImage> EncodeTables(const std::vector<ExpectedFence>& fences
     const ExpectedFence& fence = fences[i];
     const uint32_t slot = slots[i];
     const uint32_t pod = pods.try_emplace(fence.pod, static_cast<uint32_t>(pods.size()) + 1).first->second;
-    if (fence.cgroup_id != 0) image.cgroups.emplace_back(fence.cgroup_id, slot);
+    if (fence.cgroup_id != 0) image.cgroups.insert_or_assign(fence.cgroup_id, slot);
     image.fences[slot] = {
         .kind = EncodeKind(fence.kind), .pod = pod, .has_mask = fence.cpus.empty() ? 0U : 1U, .padding = 0};
     for (int cpu : fence.cpus) {

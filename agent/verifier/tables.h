@@ -25,10 +25,10 @@ struct TableSizes {
 
 // One half of the programs' tables, as bpf/tables.bpf.h lays them out.
 struct TableImage {
-  std::vector<podfence_owner> owners;                  // [cpu]
-  std::vector<podfence_fence> fences;                  // [slot]
-  std::vector<uint64_t> masks;                         // [slot][word]
-  std::vector<std::pair<uint64_t, uint32_t>> cgroups;  // cgroup id, slot
+  std::vector<podfence_owner> owners;    // [cpu]
+  std::vector<podfence_fence> fences;    // [slot]
+  std::vector<uint64_t> masks;           // [slot][word]
+  std::map<uint64_t, uint32_t> cgroups;  // cgroup id to slot
 };
 
 // Gives fences their slots and pods their numbers. A cgroup keeps its slot, and with it its counters, while it is
