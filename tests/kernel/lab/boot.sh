@@ -17,6 +17,16 @@ lab_shape() {
     -numa dist,src=0,dst=1,val=21
 }
 
+# lab_clock: QEMU's arguments of the guest's clock, one a line. With `instructions` it counts those that the guest
+# executes, each as 1 ns, one CPU at a time: what is measured no longer waits for this machine's CPUs.
+lab_clock() {
+  case ${PODFENCE_LAB_CLOCK:-time} in
+    time) printf '%s\n' -accel tcg,thread=multi ;;
+    instructions) printf '%s\n' -accel tcg,thread=single -icount shift=0,sleep=off ;;
+    *) fail "PODFENCE_LAB_CLOCK=$PODFENCE_LAB_CLOCK is neither time nor instructions" ;;
+  esac
+}
+
 lab_work=    # this run's folder: job, layer, image, console.log; removed at the end
 lab_results= # the host's side of the guest's /results
 lab_qemu=    # QEMU's process id
@@ -49,9 +59,10 @@ lab_end() {
 
 # lab_start SHAPE [console]: boots. With "console" the guest's /dev/hvc0 is this terminal.
 lab_start() {
-  local shape=$1 console=${2:-} kernel arguments forward network
+  local shape=$1 console=${2:-} kernel clock arguments forward network
   kernel=$(lab_kernel)
-  mapfile -t arguments < <(lab_shape "$shape")
+  clock=$(lab_clock)
+  mapfile -t arguments < <(lab_shape "$shape" && printf '%s\n' "$clock")
   lab_image "$lab_work/layer" "$kernel/base.cpio" "$lab_work/image"
   # restrict=on: the guest reaches neither the host nor the world; only the named ports lead into it, or out of it.
   network=user,id=net,restrict=on
@@ -60,7 +71,7 @@ lab_start() {
   network+=${PODFENCE_LAB_NETWORK:+,$PODFENCE_LAB_NETWORK}
   # shellcheck disable=SC2054 # the commas are QEMU's
   arguments+=(-nodefaults -no-user-config -no-reboot -vga none -display none
-    -machine q35 -accel tcg,thread=multi -cpu Nehalem
+    -machine q35 -cpu Nehalem
     -kernel "$kernel/vmlinuz" -initrd "$lab_work/image"
     # nokaslr and no mitigations: quick and the same every time. panic=1 with -no-reboot: a panic ends QEMU.
     # tsc=reliable: without it the kernel patches sched_clock's code once it has run for a while, see lab_await_up.
@@ -86,13 +97,13 @@ lab_start() {
   done
 }
 
-# lab_await_up SHAPE: waits until the guest's init runs, at most 2 minutes. Fails only where its kernel panicked before
+# lab_await_up SHAPE: waits until the guest's init runs, at most 5 minutes. Fails only where its kernel panicked before
 # that: while it boots, the kernel patches code that other CPUs may be running, which the software emulation of many
 # CPUs gets wrong now and then. Whatever else went wrong is for lab_wait to say.
 lab_await_up() {
   local shape=$1 start
   start=$(now)
-  while kill -0 "$lab_qemu" 2>/dev/null && (($(now) - start < 120000)); do
+  while kill -0 "$lab_qemu" 2>/dev/null && (($(now) - start < 300000)); do
     if [[ -e $lab_results/.up ]]; then
       say "guest '$shape' is up ($(since "$start") s)"
       return
