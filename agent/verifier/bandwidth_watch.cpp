@@ -59,12 +59,15 @@ absl::Status BandwidthWatch::ReadOne(Watched& watched) {
     return absl::OkStatus();
   }
   if (!now.ok()) return now.status();
-  if (now->has_value() && watched.last.has_value()) {
+  // Where the cpu controller was switched off and on, the counters began anew.
+  const bool goes_on = now->has_value() && watched.last.has_value() && (*now)->periods >= watched.last->periods &&
+                       (*now)->throttled_ns >= watched.last->throttled_ns;
+  if (goes_on) {
     watched.grown_periods = (*now)->throttled_periods - watched.last->throttled_periods;
     watched.grown_ns = (*now)->throttled_ns - watched.last->throttled_ns;
   }
   watched.last = *std::move(now);
-  if (!watched.first.has_value()) watched.first = watched.last;
+  if (!goes_on) watched.first = watched.last;
   return absl::OkStatus();
 }
 

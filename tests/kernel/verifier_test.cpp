@@ -276,6 +276,14 @@ TEST_F(VerifierTest, WhatWasThrottledBeforeItIsExpectedIsNotItsOwn) {
   EXPECT_EQ(now.fences[0].bandwidth[1].throttled_periods, 0U);
   EXPECT_EQ(now.fences[0].bandwidth[1].throttled_ns, 0U);
   EXPECT_THAT(Poll(KernelFindingKind::kThrottling), testing::IsEmpty());
+
+  // Its counters begin anew.
+  WriteFile(Path("test/pod1") + "/cgroup.subtree_control", "-cpu");
+  WriteFile(Path("test") + "/cgroup.subtree_control", "-cpu");
+  WriteFile(Path("test") + "/cgroup.subtree_control", "+cpu");
+  WriteFile(Path("test/pod1") + "/cgroup.subtree_control", "+cpu");
+  EXPECT_EQ(Read().fences[0].bandwidth[1].throttled_ns, 0U);
+  EXPECT_THAT(Poll(KernelFindingKind::kThrottling), testing::IsEmpty());
 }
 
 TEST_F(VerifierTest, TheSchedulersAccountIsThatOfCpuStatWhileItThrottles) {
