@@ -28,7 +28,7 @@ std::vector<Unseen> LossesBetween(const Losses& before, const Losses& now) {
   add(&Losses::dropped, "active findings had to be forgotten, since there were more than are kept");
   add(&Losses::helpers, "times a probe could not read or remember what it needs, since memory or a map was full");
   add(&Losses::runs, "runs of probes were skipped by the kernel; look again");
-  add(&Losses::switches, "runs of tasks were not accounted: the kernel skipped the program");
+  add(&Losses::switches, "runs of tasks were not wholly accounted: the kernel skipped the program");
   add(&Losses::mismatches, "accounts of throttling differ between cpu.stat and the scheduler");
   return lost;
 }

@@ -22,7 +22,7 @@ struct Losses {
   uint64_t dropped = 0;     // told of, but with no room to keep them
   uint64_t helpers = 0;     // times a probe could not read or remember what it needs
   uint64_t runs = 0;        // runs of probes that the kernel skipped
-  uint64_t switches = 0;    // runs of tasks that were not accounted
+  uint64_t switches = 0;    // runs of tasks that were not wholly accounted
   uint64_t mismatches = 0;  // accounts of throttling that contradict each other
   friend bool operator==(const Losses&, const Losses&) = default;
 };

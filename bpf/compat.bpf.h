@@ -48,6 +48,7 @@ struct css_set {
 struct sched_entity {
   __u64 exec_start;
   __u64 sum_exec_runtime;
+  __u64 prev_sum_exec_runtime;
 };
 
 struct sched_info {
@@ -60,6 +61,7 @@ struct cpumask {
 
 struct task_struct {
   unsigned int flags;
+  unsigned int policy;
   int nr_cpus_allowed;
   struct cpumask cpus_mask;
   int pid;
@@ -111,6 +113,11 @@ enum cgroup_subsys_id { cpu_cgrp_id = 1 };
 #pragma clang attribute pop
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h, unchanged since 2.6 */
+
+/* Policies of the fair class (include/uapi/linux/sched.h). */
+#define SCHED_NORMAL 0
+#define SCHED_BATCH 3
+#define SCHED_IDLE 5
 
 /* The mask that a call of __sched_setaffinity asks for. */
 static __always_inline const struct cpumask *requested_mask(const void *request) {

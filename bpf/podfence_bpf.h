@@ -88,7 +88,7 @@ struct podfence_cpu {
   __u64 cgroup_id;
   __u32 slot; /* of its verdict, and so on */
   __u32 victim;
-  __u32 pid;
+  __u32 pid; /* what runs, whoever counts it */
   __u8 foreign;
   __u8 escaped;
   __u8 arrived;        /* its wait is not counted yet */
@@ -98,7 +98,8 @@ struct podfence_cpu {
   __u32 lost_events;
   __u32 suppressed_events;
   __u32 miscounted_runs;
-  __u32 judged; /* the generation, its low half, by which the running task was judged; PODFENCE_IDLE: none runs */
+  __u32 judged; /* the generation, its low half, by which the running task was judged; PODFENCE_IDLE: none runs; 0:
+                 * nothing is expected yet */
 };
 
 /* Of one slot on one CPU. */

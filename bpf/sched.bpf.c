@@ -155,39 +155,11 @@ static __noinline void report(struct podfence_cpu *run, struct task_struct *task
   if (verdict && verdict->cgroup_id == run->cgroup_id) verdict->told_pid = run->pid;
 }
 
-/* Books the run that ends on this CPU. One that settle cuts before the scheduler booked anything is not told of yet. */
-static __always_inline void close_run(struct podfence_cpu *run, struct task_struct *task) {
-  if (!run->slot && !run->victim) return;
-  bool bound = run->victim && run->foreign == PODFENCE_FOREIGN_BOUND_KTHREAD;
-  if (run->pid != (__u32)task->pid) {
-    /* A switch was missed: the time belongs to nobody known. But a CPU that is not online has no tracepoints
-     * (include/linux/tracepoint.h): of one that is switched off the last run seen is that of its stopper thread, and
-     * the next, when it is back, begins from idle. */
-    if (!bound || task->pid) run->miscounted_runs += 1;
-    return;
-  }
-  __u64 ran_ns = task->se.sum_exec_runtime - run->start_exec_ns;
-  if (run->slot) {
-    struct podfence_counters *own = bpf_map_lookup_elem(&counters, &run->slot);
-    if (!own) return;
-    own->cpu_ns += ran_ns;
-    if (measure_wait && run->arrived) count_wait(own, task->sched_info.run_delay - run->start_delay_ns);
-    if (run->escaped) own->escape_ns += ran_ns;
-  }
-  if (run->victim) {
-    struct podfence_counters *owner = bpf_map_lookup_elem(&counters, &run->victim);
-    __u32 class = run->foreign;
-    if (!owner || class >= PODFENCE_FOREIGN_CLASSES) return;
-    owner->foreign_ns[class] += ran_ns;
-    owner->foreign_runs[class] += run->arrived;
-  }
-  if (ran_ns && !run->told && !bound && (run->escaped || run->victim)) report(run, task, ran_ns);
-}
-
 /* Opens the books for the task that begins to run on this CPU. */
 static __always_inline void open_run(struct podfence_cpu *run, struct task_struct *task, __u32 cpu, bool arrived) {
   run->slot = 0;
   run->victim = 0;
+  run->pid = task->pid;
   run->judged = PODFENCE_IDLE;
   if (task->pid == 0) return;
   __u64 now = current_generation();
@@ -213,8 +185,51 @@ static __always_inline void open_run(struct podfence_cpu *run, struct task_struc
   }
   run->start_exec_ns = task->se.sum_exec_runtime;
   if (measure_wait) run->start_delay_ns = task->sched_info.run_delay;
-  run->pid = task->pid;
   run->arrived = arrived;
+}
+
+static __always_inline bool is_fair(struct task_struct *task) {
+  return task->policy == SCHED_NORMAL || task->policy == SCHED_BATCH || task->policy == SCHED_IDLE;
+}
+
+/* Another task ends its run here than the one that began: the kernel skipped the program at a switch between. What
+ * the one that began ran is nobody's. The other's run began, by the fair scheduler's own book, when it was picked
+ * (set_next_entity), and that is after the run before was judged: where both are judged by the same generation, all of
+ * it is booked. */
+static __noinline void reopen_run(struct podfence_cpu *run, struct task_struct *task) {
+  __u32 judged = run->judged;
+  if (!judged) return; /* nothing was expected yet */
+  /* A CPU that is not online has no tracepoints (include/linux/tracepoint.h): of one that is switched off the last run
+   * seen is that of its stopper thread, and the next, when it is back, begins from idle. */
+  bool switched_off = run->victim && run->foreign == PODFENCE_FOREIGN_BOUND_KTHREAD && task->pid == 0;
+  bool lost = (run->slot || run->victim) && !switched_off;
+  open_run(run, task, bpf_get_smp_processor_id(), false);
+  bool late = run->slot || run->victim;
+  if (late && run->judged == judged && is_fair(task)) run->start_exec_ns = task->se.prev_sum_exec_runtime;
+  if (lost || late) run->miscounted_runs += 1;
+}
+
+/* Books the run that ends on this CPU. One that settle cuts before the scheduler booked anything is not told of yet. */
+static __always_inline void close_run(struct podfence_cpu *run, struct task_struct *task) {
+  if (run->pid != (__u32)task->pid) reopen_run(run, task);
+  if (!run->slot && !run->victim) return;
+  bool bound = run->victim && run->foreign == PODFENCE_FOREIGN_BOUND_KTHREAD;
+  __u64 ran_ns = task->se.sum_exec_runtime - run->start_exec_ns;
+  if (run->slot) {
+    struct podfence_counters *own = bpf_map_lookup_elem(&counters, &run->slot);
+    if (!own) return;
+    own->cpu_ns += ran_ns;
+    if (measure_wait && run->arrived) count_wait(own, task->sched_info.run_delay - run->start_delay_ns);
+    if (run->escaped) own->escape_ns += ran_ns;
+  }
+  if (run->victim) {
+    struct podfence_counters *owner = bpf_map_lookup_elem(&counters, &run->victim);
+    __u32 class = run->foreign;
+    if (!owner || class >= PODFENCE_FOREIGN_CLASSES) return;
+    owner->foreign_ns[class] += ran_ns;
+    owner->foreign_runs[class] += run->arrived;
+  }
+  if (ran_ns && !run->told && !bound && (run->escaped || run->victim)) report(run, task, ran_ns);
 }
 
 SEC("tp_btf/sched_switch")

@@ -101,7 +101,7 @@ struct Observation {
   uint64_t suppressed_findings = 0;                      // held back: a CPU tells of 16 in a second
   uint64_t failed_helpers = 0;                           // a BPF map was full, or memory could not be read
   uint64_t missed_runs = 0;                              // of programs that find, which the kernel skipped
-  uint64_t miscounted_switches = 0;                      // runs whose start the program did not see, not accounted
+  uint64_t miscounted_switches = 0;   // not shown to the program: a run of a task was not wholly accounted
   uint64_t bandwidth_mismatches = 0;  // cpu.stat and the kernel's cfs_bandwidth disagreed (only where both are read)
   uint64_t generation = 0;            // how often expectations were switched
 };
