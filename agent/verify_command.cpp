@@ -64,7 +64,8 @@ void AddVerifyCommand(CLI::App& app, Invocation& invocation) {
       ->capture_default_str();
   command->footer(
       "Holds the checkpoint (in mode audit the kubelet's) against cgroups, affinities, memory and the scheduler, and\n"
-      "changes nothing. Give it the flags of the agent; the agent may run meanwhile, or be dead.\n\n"
+      "changes nothing. The agent may run meanwhile, or be dead; where it has other flags or another configuration\n"
+      "file than this node's, give the same here.\n\n"
       "Examples:\n"
       "  podfence verify\n"
       "  podfence verify --config /etc/podfence/podfence.yaml --window 10s\n"

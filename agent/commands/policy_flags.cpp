@@ -1,6 +1,10 @@
 #include "agent/commands/policy_flags.h"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
+
+#include "agent/core/text.h"
 
 namespace podfence {
 
@@ -22,6 +26,9 @@ void AddPolicyFlags(CLI::App& command, PolicyFlags& flags) {
 
 void AddNodeFlags(CLI::App& command, NodeFlags& flags) {
   AddPolicyFlags(command, flags.policy);
+  command.get_option("--config")
+      ->description(Cat("Configuration file; what it leaves out keeps its default [", kNodeConfigFile,
+                        " where there is one]"));
   command.add_option("--state-dir", flags.state_dir, "Checkpoint, lock and records (stateDirectory)")->type_name("DIR");
   command.add_option("--cgroup-hierarchy", flags.cgroup_hierarchy, "Where cgroup v2 is mounted")->type_name("DIR");
   // Callbacks, since CLI11 gives an optional flag that was not named the value false.
@@ -44,8 +51,13 @@ absl::StatusOr<Config> ConfigFromFlags(const PolicyFlags& flags) {
   return config;
 }
 
-absl::StatusOr<Config> ConfigFromFlags(const NodeFlags& flags) {
-  absl::StatusOr<Config> config = ConfigFromFlags(flags.policy);
+absl::StatusOr<Config> ConfigFromFlags(const NodeFlags& flags, std::string_view node_config_file) {
+  PolicyFlags policy = flags.policy;
+  std::error_code unknown;
+  if (policy.config_file.empty() && std::filesystem::exists(node_config_file, unknown)) {
+    policy.config_file = node_config_file;
+  }
+  absl::StatusOr<Config> config = ConfigFromFlags(policy);
   if (!config.ok()) return config.status();
   Override(flags.state_dir, config->state_directory);
   Override(flags.cgroup_hierarchy, config->cgroup_hierarchy);

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "agent/allocator/allocator.h"
@@ -35,6 +36,9 @@ void Override(const std::optional<Value>& flag, Value& value) {
   if (flag) value = *flag;
 }
 
+// Where an installed agent has its configuration (package and image).
+inline constexpr char kNodeConfigFile[] = "/etc/podfence/podfence.yaml";
+
 // Adds the flags to a command; flags must outlive it.
 void AddPolicyFlags(CLI::App& command, PolicyFlags& flags);
 void AddNodeFlags(CLI::App& command, NodeFlags& flags);
@@ -42,7 +46,9 @@ void AddNodeFlags(CLI::App& command, NodeFlags& flags);
 // The configuration of the file, or the default one, under the flags. Errors are LoadConfigFile's; what is wrong with
 // a flag's value is the allocator's to say (Allocator::Create).
 absl::StatusOr<Config> ConfigFromFlags(const PolicyFlags& flags);
-absl::StatusOr<Config> ConfigFromFlags(const NodeFlags& flags);
+// The same for this node: without a file named, that of its agent where there is one, so that what looks at the node
+// sees it as the agent does.
+absl::StatusOr<Config> ConfigFromFlags(const NodeFlags& flags, std::string_view node_config_file = kNodeConfigFile);
 
 // Who decides under a configuration: on its machine, by its policy. Errors name what is wrong with either.
 absl::StatusOr<Allocator> AllocatorFor(const Config& config, const LoadOptions& options = {});

@@ -28,6 +28,7 @@ namespace fs = std::filesystem;
 constexpr char kCgroups[] = "/sys/fs/cgroup";
 constexpr char kManifests[] = "/etc/kubernetes/manifests";
 constexpr char kNode[] = "lab";
+constexpr char kConfig[] = "/etc/podfence/podfence.yaml";  // where podfence looks by itself
 constexpr char kWork[] = "/run/e2e";  // of one test
 
 std::string ReadAll(const fs::path& path) {
@@ -146,7 +147,7 @@ std::string NodeTest::ProcessStatus(const std::string& program, const std::strin
 
 int NodeTest::RunPodfence(const std::string& words, std::string& output) {
   const std::string file = Cat(kWork, "/podfence.out");
-  const int status = system(Cat("podfence ", words, " --config ", kWork, "/podfence.yaml >", file, " 2>&1").c_str());
+  const int status = system(Cat("podfence ", words, " >", file, " 2>&1").c_str());
   output = ReadAll(file);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -174,9 +175,9 @@ void NodeTest::StartKubelet(const std::string& more, const std::vector<std::stri
 
 void NodeTest::StartAgent(const std::string& more, const std::string& mode) {
   fs::create_directories(Cat(kWork, "/state"));
-  WriteAll(Cat(kWork, "/podfence.yaml"), Cat("mode: ", mode, "\nnodeName: ", kNode, "\nstateDirectory: ", kWork,
-                                             "/state\ndriftSweepInterval: 5s\n", more));
-  Start("podfence", {"agent", "--config", Cat(kWork, "/podfence.yaml")});
+  WriteAll(kConfig, Cat("mode: ", mode, "\nnodeName: ", kNode, "\nstateDirectory: ", kWork,
+                        "/state\ndriftSweepInterval: 5s\n", more));
+  Start("podfence", {"agent"});
 }
 
 void NodeTest::StartManaged(const std::string& more) {
@@ -191,7 +192,7 @@ std::string NodeTest::StateDirectory() { return Cat(kWork, "/state"); }
 void NodeTest::LoseCheckpoint() { ASSERT_TRUE(fs::remove(CheckpointPath(StateDirectory()))); }
 
 void NodeTest::StartNextAgent(const std::string& more) {
-  WriteAll(Cat(kWork, "/podfence-next.yaml"), Cat(ReadAll(Cat(kWork, "/podfence.yaml")), more));
+  WriteAll(Cat(kWork, "/podfence-next.yaml"), Cat(ReadAll(kConfig), more));
   Start("podfence", {"agent", "--config", Cat(kWork, "/podfence-next.yaml")}, "podfence-next");
 }
 

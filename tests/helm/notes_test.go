@@ -54,7 +54,7 @@ func TestNotes(t *testing.T) {
 		says, silent []string
 	}{
 		"manage": {map[string]any{},
-			[]string{`required_plugins = ["podfence"]`, "Before helm uninstall", "--set config.releaseOnExit=true",
+			[]string{`required_plugins = ["podfence"]`, "static pods (etcd, kube-apiserver", "logs POD -c preflight", "Before helm uninstall", "--set config.releaseOnExit=true",
 				"rollout status daemonset/fence-podfence"}, nil},
 		"the last run": {map[string]any{"releaseOnExit": true},
 			[]string{"once all are ready, helm uninstall"}, []string{"--set config.releaseOnExit=true"}},

@@ -78,8 +78,12 @@
 {{- if and (eq $config.podSource "podsapi") (semverCompare "<1.37.0-0" .Capabilities.KubeVersion.Version) }}
 {{- $problems = append $problems (printf "config.podSource podsapi needs Kubernetes 1.37, and this is %s: use auto, apiserver or kubelet" .Capabilities.KubeVersion.Version) }}
 {{- end }}
-{{- if and (eq $config.podSource "kubelet") (not .Values.hostNetwork) (regexMatch "^https?://(127\\.|localhost|\\[::1\\])" $config.kubeletPodsURL) }}
+{{- if has $config.podSource (list "auto" "kubelet") }}
+{{- if not (regexMatch "^https?://(127\\.|localhost[:/]|\\[::1\\])" $config.kubeletPodsURL) }}
+{{- $problems = append $problems (printf "config.kubeletPodsURL: every node would read the pods of %s: name loopback, with hostNetwork, or use another podSource" $config.kubeletPodsURL) }}
+{{- else if and (eq $config.podSource "kubelet") (not .Values.hostNetwork) }}
 {{- $problems = append $problems (printf "config.podSource kubelet: %s is the pod's own loopback without hostNetwork: set hostNetwork, or another podSource" $config.kubeletPodsURL) }}
+{{- end }}
 {{- end }}
 {{- $port := include "podfence.port" . | int }}
 {{- if or (lt $port 1) (gt $port 65535) }}
@@ -122,6 +126,16 @@
 {{- end }}
 {{- if and .Values.hostNetwork (not (has ($rolling.maxSurge | default 0 | toString) (list "0" "0%"))) }}
 {{- $problems = append $problems "updateStrategy.rollingUpdate.maxSurge: with hostNetwork two agents cannot have one port: leave rollingUpdate empty" }}
+{{- end }}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
+{{- range $name := list "extraLabels" "podLabels" }}
+{{- range $label := keys (get $.Values $name) | sortAlpha }}
+{{- if has $label $own }}
+{{- $problems = append $problems (printf "%s: %s is the chart's own label" $name $label) }}
+{{- else if and (eq $name "podLabels") (hasKey $.Values.extraLabels $label) }}
+{{- $problems = append $problems (printf "podLabels: %s stands in extraLabels too" $label) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- $none := list "0" "0%" }}
 {{- $surges := not (has ($rolling.maxSurge | default 0 | toString) $none) }}

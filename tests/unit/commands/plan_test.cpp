@@ -129,6 +129,19 @@ TEST_F(PlanTest, FlagsWinOverTheFile) {
   EXPECT_EQ(config->policy.topology_manager_scope, "pod");
 }
 
+TEST_F(PlanTest, CommandsAboutThisNodeTakeItsAgentsConfiguration) {
+  const std::string nodes = Write("node.yaml", "mode: manage\nstateDirectory: /run/nodes\n");
+  NodeFlags flags;
+  EXPECT_EQ(ConfigFromFlags(flags, nodes)->mode, "manage");
+  EXPECT_EQ(ConfigFromFlags(flags, nodes + ".none")->mode, "local") << "there is none";
+  flags.state_dir = "/run/flags";
+  EXPECT_EQ(ConfigFromFlags(flags, nodes)->state_directory, "/run/flags");
+  const std::string broken = Write("broken.yaml", "mode: mange\n");
+  EXPECT_THAT(std::string(ConfigFromFlags(flags, broken).status().message()), HasSubstr(broken));
+  flags.policy.config_file = Write("named.yaml", "mode: audit\n");
+  EXPECT_EQ(ConfigFromFlags(flags, broken)->mode, "audit") << "the file that is named";
+}
+
 TEST_F(PlanTest, PodsOfACheckpointKeepTheirCpusAndTheCheckpointIsNotTouched) {
   PolicyFlags flags;
   flags.machine = kMachine;
