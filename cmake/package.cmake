@@ -3,6 +3,7 @@
 set(docs /usr/share/doc/podfence)
 install(TARGETS podfence RUNTIME DESTINATION /usr/bin)
 install(FILES config/podfence.yaml DESTINATION /etc/podfence)
+install(DIRECTORY DESTINATION /etc/podfence/pods)  # staticPodPath
 install(FILES config/podfence.service DESTINATION /lib/systemd/system)
 install(FILES README.md DESTINATION ${docs})
 install(FILES LICENSE DESTINATION ${docs} RENAME copyright)
@@ -24,9 +25,9 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
-set(control_files conffiles postinst prerm)
+set(control_files conffiles postinst prerm postrm)
 # The configuration stays as the administrator left it; the service is stopped before it goes and restarted when it is
-# replaced. It is not started by itself: there is nothing to run before there are pods.
+# replaced. It is not started by itself: there is nothing to run before there are pods. What it wrote goes with a purge.
 list(TRANSFORM control_files PREPEND ${CMAKE_SOURCE_DIR}/config/debian/)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${control_files})
 # What is built is packed; cpack itself builds nothing.
