@@ -135,7 +135,8 @@ void ClusterTest::Create(const std::string& path, const std::string& object) {
   ASSERT_EQ(reply->code, 201) << reply->body;
 }
 
-void ClusterTest::Replace(const std::string& path, const nlohmann::json& object) {
+void ClusterTest::Replace(const std::string& path, nlohmann::json object) {
+  object["metadata"].erase("resourceVersion");  // whatever the kubelet has said of its status since it was read
   const absl::StatusOr<HttpReply> reply = Send("PUT", path, object.dump());
   ASSERT_TRUE(reply.ok()) << reply.status();
   ASSERT_EQ(reply->code, 200) << reply->body;

@@ -35,7 +35,7 @@ class ClusterTest : public NodeTest {
   // Sends an object, as YAML or JSON, and expects that the API server takes it.
   static void Create(const std::string& path, const std::string& object);
   // The same for one that is there.
-  static void Replace(const std::string& path, const nlohmann::json& object);
+  static void Replace(const std::string& path, nlohmann::json object);
   static void CreatePod(const std::string& manifest) { Create(kPods, manifest); }
   // And waits until it is gone.
   static void DeletePod(const std::string& name);

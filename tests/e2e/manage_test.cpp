@@ -52,7 +52,7 @@ TEST_F(ManageTest, TheExampleWithAContainerScope) {
   ASSERT_TRUE(AwaitRunning("ml-workload")) << PodStatus("ml-workload").dump(1);
   ExpectPromise("ml-workload", "ml-training", 3);
   const std::string sidecar = CgroupOf("ml-workload", "service-mesh-sidecar");
-  EXPECT_LE(MedianCpus(sidecar, 1, absl::Seconds(5)), 1.02) << "the pod's limit less the exclusive CPUs";
+  EXPECT_LE(MedianCpus(sidecar, 3, absl::Seconds(5)), 1.02) << "the pod's limit less the exclusive CPUs";
   EXPECT_EQ(ReadCgroup(sidecar, "cpu.max"), "100000 100000");
   const std::map<std::string, double> series = Scrape();
   EXPECT_EQ(series.at("podfence_foreign_run_seconds_total{class=\"container\"}"), 0);
@@ -91,7 +91,7 @@ spec:
   EXPECT_EQ(ReadCgroup(group, "cpu.max"), "150000 100000");
   EXPECT_EQ(ReadCgroup(left, "cpu.max"), "max 100000");
   const uint64_t throttled = ThrottledUsec(app);
-  const std::vector<double> got = MedianCpus({app, left, right}, 1, absl::Seconds(5));
+  const std::vector<double> got = MedianCpus({app, left, right}, 3, absl::Seconds(5));
   std::cout << "app " << got[0] << ", left " << got[1] << ", right " << got[2] << " CPUs\n";
   EXPECT_GE(got[0], 0.98 * 2);
   EXPECT_LE(got[1] + got[2], 1.53);
@@ -121,7 +121,7 @@ TEST_F(ManageTest, APodThatFitsNoNumaNodeIsRefusedWithItsReason) {
   EXPECT_EQ(rejected.reason, "TopologyAffinityError");
   EXPECT_THAT(rejected.pod, testing::HasSubstr("wide"));
   EXPECT_EQ(CgroupOf("wide", "app"), "") << "no container of it was made";
-  EXPECT_THAT(Log("kubelet"), testing::HasSubstr("TopologyAffinityError"));
+  EXPECT_TRUE(AwaitLog("kubelet", "wide", "TopologyAffinityError"));
 }
 
 TEST_F(ManageTest, DecisionsOutliveContainersAndTheAgent) {
@@ -237,12 +237,19 @@ TEST_F(ManageTest, WhatIsCreatedWhileTheAgentHangsIsNotUnfenced) {
   StartManaged("topologyManagerPolicy: single-numa-node\n");
   AddPod("before", Exclusive("before", 2));
   ASSERT_TRUE(AwaitRunning("before"));
-  // Its sandbox is admitted, and its container is next.
-  AddPod("meanwhile", Exclusive("meanwhile", 2));
-  ASSERT_TRUE(AwaitLog(RuntimeOfNode().program, "meanwhile-lab", RuntimeOfNode().sandbox_runs));
-  Signal("podfence", SIGSTOP);
-  ASSERT_TRUE(AwaitLog("kubelet", "CreateContainer in sandbox from runtime service failed", "err="))
-      << "the very create that the agent hung in";
+  // Its sandbox is admitted, and its container is next: that is the create which the agent is to hang in. A busy test
+  // may come too late.
+  std::string meanwhile;
+  bool hung = false;
+  for (int i = 0; i < 3 && !hung; ++i) {
+    meanwhile = Cat("meanwhile", i);
+    AddPod(meanwhile, Exclusive(meanwhile, 2));
+    ASSERT_TRUE(AwaitLog(RuntimeOfNode().program, Cat(meanwhile, "-lab"), RuntimeOfNode().sandbox_runs));
+    Signal("podfence", SIGSTOP);
+    hung = AwaitLog("kubelet", "CreateContainer in sandbox from runtime service failed", "err=", absl::Seconds(40));
+    if (!hung) Signal("podfence", SIGCONT);
+  }
+  ASSERT_TRUE(hung);
   AddPod("later", Exclusive("later", 2));
   std::string tolerated = PodOf("tolerated", "");
   tolerated.replace(tolerated.find("{name: tolerated}"), 17,
@@ -250,11 +257,11 @@ TEST_F(ManageTest, WhatIsCreatedWhileTheAgentHangsIsNotUnfenced) {
   AddPod("tolerated", tolerated);
   ASSERT_TRUE(AwaitRunning("tolerated")) << "what may do without the agent does\n" << Log(RuntimeOfNode().program);
   absl::SleepFor(absl::Seconds(10));
-  for (const char* pod : {"meanwhile", "later"}) {
+  for (const std::string& pod : {meanwhile, std::string("later")}) {
     EXPECT_EQ(CgroupOf(pod, "app"), "") << pod << ": nothing runs that was not decided on";
   }
   Signal("podfence", SIGCONT);
-  for (const char* pod : {"meanwhile", "later"}) {
+  for (const std::string& pod : {meanwhile, std::string("later")}) {
     ASSERT_TRUE(AwaitRunning(pod)) << pod << ": it recovers by itself\n" << Log("podfence");
     EXPECT_EQ(CpuSet::Parse(ReadCgroup(CgroupOf(pod, "app"), "cpuset.cpus"))->size(), 2) << pod;
   }

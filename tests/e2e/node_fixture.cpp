@@ -29,7 +29,7 @@ constexpr char kCgroups[] = "/sys/fs/cgroup";
 constexpr char kManifests[] = "/etc/kubernetes/manifests";
 constexpr char kNode[] = "lab";
 constexpr char kConfig[] = "/etc/podfence/podfence.yaml";  // where podfence looks by itself
-constexpr char kWork[] = "/run/e2e";  // of one test
+constexpr char kWork[] = "/run/e2e";                       // of one test
 
 std::string ReadAll(const fs::path& path) {
   std::ifstream file(path);
@@ -55,6 +55,16 @@ std::string GuestConfig(const std::string& name) {
   replace("cgroupDriver: cgroupfs", "cgroupDriver: systemd");
   replace("cgroup_manager = \"cgroupfs\"", "cgroup_manager = \"systemd\"");
   return text;
+}
+
+// The cgroup of that name below the pods', "" where there is none. Others may vanish meanwhile, which ends a walk.
+std::string FindCgroup(const std::string& name) {
+  for (std::error_code gone;; gone.clear()) {
+    for (fs::recursive_directory_iterator at(PodsCgroup(), gone), end; !gone && at != end; at.increment(gone)) {
+      if (at->path().filename() == name) return at->path().lexically_relative(kCgroups);
+    }
+    if (!gone || !fs::exists(PodsCgroup())) return "";
+  }
 }
 
 // The ID of the container of a cgroup.
@@ -281,9 +291,7 @@ std::string NodeTest::CgroupOf(const std::string& pod, const std::string& contai
       if (one["name"] != container || id.find("//") == std::string::npos) continue;
       const std::string plain = id.substr(id.find("//") + 2);
       const std::string name = Cat(RuntimeOfNode().cgroup_prefix, plain, HasSystemd() ? ".scope" : "");
-      for (const auto& entry : fs::recursive_directory_iterator(PodsCgroup())) {
-        if (entry.is_directory() && entry.path().filename() == name) return entry.path().lexically_relative(kCgroups);
-      }
+      if (std::string path = FindCgroup(name); !path.empty()) return path;
     }
   }
   return "";
@@ -406,10 +414,9 @@ bool NodeTest::AwaitLog(const std::string& program, const std::string& text, con
   return false;
 }
 
-std::string NodeTest::Log(const std::string& program) {
+std::string NodeTest::Log(const std::string& program, size_t most) {
   std::string log = ReadAll(Cat(kWork, "/", program, ".log"));
-  constexpr size_t kMost = 30000;
-  if (log.size() > kMost) log = Cat("…", log.substr(log.size() - kMost));
+  if (log.size() > most) log = Cat("…", log.substr(log.size() - most));
   return log;
 }
 

@@ -97,7 +97,7 @@ class NodeTest : public ::testing::Test {
 
   static Snapshot AgentNow();
   static std::map<std::string, double> Scrape();
-  static std::string Log(const std::string& program);
+  static std::string Log(const std::string& program, size_t most = 30000);  // its last bytes
   // Until a line of a program's log has both.
   static bool AwaitLog(const std::string& program, const std::string& text, const std::string& more,
                        absl::Duration patience = absl::Seconds(90));

@@ -107,7 +107,9 @@ TEST_F(SystemdTest, AReloadUndoesNothing) {
   ExpectPromise();  // for longer than until the next sweep
   EXPECT_EQ(ReadCgroup(training_, "cpuset.cpus"), cpus);
   EXPECT_EQ(ReadCgroup("kubepods.slice/kubepods-besteffort.slice", "cpuset.cpus"), pool);
-  EXPECT_EQ(ThrottledUsec(training_), 0u) << "from its first instruction";
+  EXPECT_EQ(CpuStat(training_, "throttled_usec"), 0u) << "from its first instruction";
+  EXPECT_EQ(Scrape().at("podfence_exclusive_throttled_seconds_total"), 0)
+      << "nor at its ancestors since it was decided";
   EXPECT_EQ(Scrape().at(kDrift), drift) << "nothing had to be repaired\n" << Log("podfence");
 }
 

@@ -2,7 +2,7 @@
 # Many test programs in one boot. `tests` boots and keeps what each program said; `report` tells it to ctest.
 
 # A test program that takes longer than this hangs; the others still run.
-lab_program_timeout=${PODFENCE_LAB_TEST_TIMEOUT:-900}
+lab_program_timeout=${PODFENCE_LAB_TEST_TIMEOUT:-1800}
 
 # The guest's job: runs each program by itself, on a node that is as empty as at boot.
 lab_tests_job() {

@@ -122,6 +122,8 @@ TEST_F(RealCgroupTest, PopulatedFollowsTheSubtree) {
   int status = 0;
   ASSERT_EQ(waitpid(pid, &status, 0), pid);
   EXPECT_EQ(WTERMSIG(status), SIGKILL);
+  // The kernel takes a moment to let go of a process that was reaped.
+  for (int i = 0; i < 1000 && *IsPopulated(*own_); ++i) usleep(10000);
   EXPECT_FALSE(*IsPopulated(*own_));
 }
 

@@ -1,6 +1,7 @@
 #include "tests/unit/kubernetes/fake_api.h"
 
 #include <httplib.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <utility>
@@ -172,5 +173,7 @@ size_t FakeApi::watches() const {
   const std::lock_guard lock(mutex_);
   return watch_count_;
 }
+
+std::string TempPath(const std::string& name) { return Cat(testing::TempDir(), "podfence-", getpid(), "-", name); }
 
 }  // namespace podfence

@@ -85,4 +85,7 @@ class FakeApi {
   bool stopping_ = false;
 };
 
+// A file of this process alone.
+std::string TempPath(const std::string& name);
+
 }  // namespace podfence

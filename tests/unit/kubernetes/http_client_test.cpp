@@ -17,7 +17,7 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string WriteFile(const std::string& name, const std::string& content) {
-  std::string path = Cat(testing::TempDir(), "podfence-", name);
+  std::string path = TempPath(name);
   std::ofstream(path) << content;
   return path;
 }
@@ -85,7 +85,7 @@ TEST(HttpClient, TakesARenewedCaFile) {
   const Certificate certificate = MakeCertificate("IP:127.0.0.1");
   FakeApi api(&certificate);
   api.Answer([](const FakeApi::Seen&) { return FakeApi::Reply{200, ""}; });
-  const std::string ca = Cat(testing::TempDir(), "podfence-ca");
+  const std::string ca = TempPath("ca");
   std::remove(ca.c_str());
   HttpClient client = ClientOf(api, "", ca);
   EXPECT_THAT(std::string(Get(client).status().message()), HasSubstr(Cat("CA file ", ca, " cannot be read")));

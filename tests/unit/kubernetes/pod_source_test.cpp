@@ -40,8 +40,6 @@ PodFeedFactory Idle() {
   };
 }
 
-std::string TempPath(const std::string& name) { return Cat(testing::TempDir(), "podfence-", getpid(), "-", name); }
-
 class PodSourceTest : public testing::Test {
  protected:
   PodSourceTest() {

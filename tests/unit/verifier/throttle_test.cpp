@@ -125,7 +125,7 @@ class ThrottleTest : public testing::Test {
 TEST_F(ThrottleTest, TheAccountIsThatOfCpuStat) {
   EXPECT_EQ(ReadKernel().throttled_periods, 0U);
   kill(pid_, SIGCONT);
-  for (int i = 0; i < 1000 && Stat(group_)["nr_throttled"] < 10; ++i) std::this_thread::sleep_for(10ms);
+  for (int i = 0; i < 6000 && Stat(group_)["nr_throttled"] < 10; ++i) std::this_thread::sleep_for(10ms);
   kill(pid_, SIGSTOP);
   // The accounts stand still once the task is off its CPU and the last period is over.
   std::map<std::string, uint64_t> before;
