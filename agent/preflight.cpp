@@ -111,6 +111,7 @@ class Checks {
         AllocatorFor(config_, {.root = options_.root.empty() ? "/" : options_.root});
     if (allocator.ok()) {
       const CpuSet& reserved = allocator->reserved_cpus();
+      kubelet_.CheckReservations(allocator->policy(), allocator->machine());
       return Add("policy", State::kOk,
                  Cat("fits this machine", reserved.empty() ? "" : Cat("; reserved are CPUs ", reserved.ToString())));
     }

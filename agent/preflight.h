@@ -32,7 +32,7 @@ struct PreflightOptions {
 //   should be as podfence.yaml has them (cpuCFSQuota, cpuCFSQuotaPeriod)
 // To manage it:
 // - partitions (Linux 6.7)
-// - policies and reservations that this machine can have
+// - policies and reservations that this machine can have; reservations should be the kubelet's
 // - the kubelet's own CPU and memory managers, which must be off (policies none, None), by its configuration and by the
 //   state files that it keeps; on what an earlier policy left it does not start
 //   (cm/cpumanager/state/state_checkpoint.go)

@@ -140,6 +140,32 @@ void KubeletChecks::CheckCgroups() {
       "drain the node, set the kubelet's cgroupRoot: / and cgroupsPerQOS: true (the defaults) and restart it");
 }
 
+void KubeletChecks::CheckReservations(const Policy& policy, const Machine& machine) {
+  if (!kubelet_.ok()) return;  // said by CheckManagers
+  absl::StatusOr<Config> reservations = KubeletReservations(*kubelet_, path_);
+  if (reservations.ok()) reservations->policy.memory_manager_policy = "None";  // how it spreads over nodes is its own
+  const absl::StatusOr<Policy> kubelets =
+      reservations.ok() ? ComposePolicy(*reservations, machine) : reservations.status();
+  if (!kubelets.ok()) {
+    return Add("reservations", State::kWarning, Cat("unknown: ", ToStd(kubelets.status().message())),
+               "compare the kubelet's with those of podfence.yaml");
+  }
+  const auto of = [](const Policy& whose, std::string_view resource) {
+    const auto amount = whose.reserved.find(resource);
+    return amount == whose.reserved.end() ? Quantity() : amount->second;
+  };
+  const auto shown = [&](const Policy& whose) {
+    return Cat(of(whose, kCpu).ToString(), " CPUs and ", of(whose, kMemory).ToString(), " of memory");
+  };
+  if (of(*kubelets, kCpu) == of(policy, kCpu) && of(*kubelets, kMemory) == of(policy, kMemory)) {
+    return Add("reservations", State::kOk, Cat("the kubelet's are the same: ", shown(policy)));
+  }
+  Add("reservations", State::kWarning,
+      Cat(path_, " reserves ", shown(*kubelets), ", podfence.yaml ", shown(policy),
+          ": the scheduler places pods by the kubelet's, and what then does not fit is refused"),
+      "write the same systemReserved, kubeReserved, evictionHard and reservedSystemCPUs in both");
+}
+
 // In mode audit quotas are expected to be the kubelet's, in mode manage Podfence sets some itself: in one period with
 // it.
 void KubeletChecks::CheckQuotas() {

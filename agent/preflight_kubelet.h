@@ -19,6 +19,8 @@ class KubeletChecks {
 
   std::vector<PreflightCheck> ToManage();
   std::vector<PreflightCheck> ToAudit();
+  // Whether it reserves what Podfence does: the scheduler counts on what the kubelet leaves to pods.
+  void CheckReservations(const Policy& policy, const Machine& machine);
   // As its configuration says; it may have it from the runtime too.
   bool systemd_driver() const { return Word("cgroupDriver") == "systemd"; }
 

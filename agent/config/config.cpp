@@ -346,6 +346,25 @@ absl::StatusOr<Config> LoadConfigFile(const std::string& path) {
   return ParseConfig(text, path);
 }
 
+absl::StatusOr<Config> KubeletReservations(const Node& kubelet_configuration, std::string_view file) {
+  constexpr std::array<std::string_view, 4> kReservations = {"systemReserved", "kubeReserved", "evictionHard",
+                                                             "reservedSystemCPUs"};
+  Config config;
+  config.system_reserved.clear();
+  Problems problems(file);
+  const Field root(kubelet_configuration);
+  if (Is(root, Node::Kind::kMap, problems)) {
+    root.EachMember([&](const std::string& name, const Field& value) {
+      if (std::find(kReservations.begin(), kReservations.end(), name) == kReservations.end()) return;
+      std::find_if(kKeys.begin(), kKeys.end(), [&](const Key& key) {
+        return key.name == name;
+      })->read(value, config, problems);
+    });
+  }
+  if (!problems.empty()) return problems.ToStatus();
+  return config;
+}
+
 std::vector<std::string> ConfigKeys() {
   std::vector<std::string> names;
   names.reserve(kKeys.size());

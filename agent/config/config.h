@@ -17,6 +17,8 @@
 
 namespace podfence {
 
+struct Node;  // pods/document.h
+
 struct ListenAddress {
   std::string host;  // a name or an address, IPv6 without brackets
   int port = 0;      // 0: any free one
@@ -74,6 +76,10 @@ struct Config {
 absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file);
 // The same from a file. NotFound or another code of the system's where it cannot be read.
 absl::StatusOr<Config> LoadConfigFile(const std::string& path);
+// What a KubeletConfiguration reserves: systemReserved, kubeReserved, evictionHard and reservedSystemCPUs of it, with
+// the kubelet's defaults (apis/config/v1beta1/defaults.go: nothing but memory.available 100Mi), in an otherwise default
+// Config. Errors as above, for these keys alone.
+absl::StatusOr<Config> KubeletReservations(const Node& kubelet_configuration, std::string_view file);
 // All keys, in the order of config/podfence.yaml.
 std::vector<std::string> ConfigKeys();
 

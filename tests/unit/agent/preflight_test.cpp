@@ -126,6 +126,31 @@ TEST_F(PreflightTest, PodsMustBeAtTheTopOfTheHierarchy) {
   }
 }
 
+TEST_F(PreflightTest, ReservationsShouldBeTheKubelets) {
+  EXPECT_EQ(Find("reservations").state, CheckState::kWarning);
+  EXPECT_THAT(Find("reservations").found,
+              HasSubstr("reserves 0 CPUs and 100Mi of memory, podfence.yaml 500m CPUs and 612Mi of memory"));
+  tree_.Set("kubelet/config.yaml",
+            "kubeReserved: {cpu: 200m, memory: 256Mi}\nsystemReserved: {cpu: 300m, memory: 256Mi}");
+  EXPECT_EQ(Find("reservations").state, CheckState::kOk) << "their sum is what counts";
+  // 1% of 16 GiB; CPUs that are named count instead of amounts.
+  tree_.Set("kubelet/config.yaml",
+            "evictionHard: {memory.available: 1%, nodefs.available: 10%}\nreservedSystemCPUs: 0,8\n"
+            "systemReserved: {cpu: 300m}");
+  EXPECT_THAT(Find("reservations").found, HasSubstr("reserves 2 CPUs and 171798688 of memory"));
+  config_.policy.reserved_system_cpus = "0-1";
+  config_.system_reserved.clear();
+  config_.eviction_hard = {{"memory.available", "1%"}};
+  EXPECT_EQ(Find("reservations").state, CheckState::kOk);
+  tree_.Set("kubelet/config.yaml", "systemReserved: {cpu: much}");
+  EXPECT_EQ(Find("reservations").state, CheckState::kWarning);
+  EXPECT_THAT(Find("reservations").found, HasSubstr("config.yaml:1"));
+  tree_.Remove("kubelet/config.yaml");
+  EXPECT_FALSE(Has("reservations")) << "that it cannot be read is said";
+  config_.mode = "audit";
+  EXPECT_FALSE(Has("reservations")) << "the kubelet decides by its own";
+}
+
 TEST_F(PreflightTest, QuotasShouldBeAsTheKubeletHasThem) {
   for (const char* mode : {"manage", "audit"}) {
     config_.mode = mode;
