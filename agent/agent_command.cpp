@@ -124,7 +124,8 @@ void AddAgentCommand(CLI::App& app, Invocation& invocation) {
       "Examples:\n"
       "  podfence agent --config /etc/podfence/podfence.yaml\n"
       "  podfence agent --manifests ./pods --topology-manager-scope pod --state-dir /run/podfence\n"
-      "  podfence agent --mode audit --config /etc/podfence/podfence.yaml\n");
+      "  podfence agent --mode audit --config /etc/podfence/podfence.yaml\n"
+      "Exit status: 0 ended when told to, 1 something of the node failed, 2 bad flags or configuration.");
   agent->callback([flags, &invocation] { Run(*flags, invocation); });
 }
 

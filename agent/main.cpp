@@ -2,12 +2,15 @@
 
 #include "agent/agent_command.h"
 #include "agent/commands/commands.h"
+#include "agent/commands/version.h"
+#include "agent/core/text.h"
 #include "agent/preflight_command.h"
 #include "agent/verify_command.h"
 
 int main(int argc, char** argv) {
   CLI::App app("Podfence: exclusive CPUs and memory for containers that are really exclusive.", "podfence");
   app.require_subcommand(1);
+  app.set_version_flag("--version", podfence::Cat("podfence ", podfence::PodfenceVersion()));
   app.get_formatter()->column_width(36);
   app.footer("Run `podfence COMMAND --help` for the flags and examples of a command.");
   podfence::Invocation invocation{.out = std::cout, .err = std::cerr};

@@ -142,7 +142,8 @@ void AddTopologyCommand(CLI::App& app, Invocation& invocation) {
       "  podfence topology\n"
       "  podfence topology --machine \"numa:2 l3:1 core:6 pu:2\"\n"
       "  podfence topology --machine \"package:2 [numa(memory=64GiB)] l3:1 core:8 pu:2\" --output json\n"
-      "  lstopo --of xml node-a.xml; podfence topology --machine node-a.xml");
+      "  lstopo --of xml node-a.xml; podfence topology --machine node-a.xml\n"
+      "Exit status: 0, or 2 where the machine cannot be read.");
   command->callback([flags, &invocation] { invocation.exit_code = RunTopology(*flags, invocation); });
 }
 
