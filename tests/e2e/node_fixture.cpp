@@ -270,7 +270,8 @@ bool NodeTest::AwaitRunning(const std::string& name, absl::Duration patience) {
 }
 
 bool NodeTest::AwaitGone(const std::string& name, absl::Duration patience) {
-  return Await([&] { return PodStatus(name).is_null(); }, patience);
+  // A kubelet that does not answer knows nothing of it.
+  return Await([&] { return FetchFromAgent(kKubelet, "/pods").ok() && PodStatus(name).is_null(); }, patience);
 }
 
 bool NodeTest::Await(const std::function<bool()>& condition, absl::Duration patience) {

@@ -85,7 +85,7 @@ TEST_F(ManifestTest, ARemovedManifestEndsItsPodAndABadOneTouchesNothing) {
   EXPECT_EQ(freed.size(), 3);
   EXPECT_EQ(Now().state.shared_cpus, before.state.shared_cpus | freed);
   EXPECT_EQ(Processes(database), processes);
-  for (const Promise& promise : JudgePromises(Measure(1, absl::Seconds(5)), /*busy=*/true)) {
+  for (const Promise& promise : JudgePromises(Measure(3, absl::Seconds(5)), /*busy=*/true)) {
     EXPECT_TRUE(promise.kept) << promise.pod << "/" << promise.container << ": " << promise.what << ": expected "
                               << promise.expected << ", seen " << promise.seen;
   }
