@@ -142,8 +142,7 @@ void KubeletChecks::CheckCgroups() {
 
 void KubeletChecks::CheckReservations(const Policy& policy, const Machine& machine) {
   if (!kubelet_.ok()) return;  // said by CheckManagers
-  absl::StatusOr<Config> reservations = KubeletReservations(*kubelet_, path_);
-  if (reservations.ok()) reservations->policy.memory_manager_policy = "None";  // how it spreads over nodes is its own
+  const absl::StatusOr<Config> reservations = KubeletReservations(*kubelet_, path_);
   const absl::StatusOr<Policy> kubelets =
       reservations.ok() ? ComposePolicy(*reservations, machine) : reservations.status();
   if (!kubelets.ok()) {

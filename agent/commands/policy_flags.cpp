@@ -26,9 +26,8 @@ void AddPolicyFlags(CLI::App& command, PolicyFlags& flags) {
 
 void AddNodeFlags(CLI::App& command, NodeFlags& flags) {
   AddPolicyFlags(command, flags.policy);
-  command.get_option("--config")
-      ->description(
-          Cat("Configuration file; what it leaves out keeps its default [", kNodeConfigFile, " where there is one]"));
+  CLI::Option* config = command.get_option("--config");
+  config->description(Cat(config->get_description(), " [", kNodeConfigFile, " where there is one]"));
   command.add_option("--state-dir", flags.state_dir, "Checkpoint, lock and records (stateDirectory)")->type_name("DIR");
   command.add_option("--cgroup-hierarchy", flags.cgroup_hierarchy, "Where cgroup v2 is mounted")->type_name("DIR");
   // Callbacks, since CLI11 gives an optional flag that was not named the value false.

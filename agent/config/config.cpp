@@ -286,6 +286,10 @@ constexpr std::array kKeys{
         }},
     Key{"logLevel", [](const Field& f, Config& c, Problems& p) { ReadOneOf(f, kLogLevels, c.log_level, p); }},
 };
+const Key* FindKey(std::string_view name) {
+  const auto key = std::find_if(kKeys.begin(), kKeys.end(), [&](const Key& known) { return known.name == name; });
+  return key == kKeys.end() ? nullptr : &*key;
+}
 
 }  // namespace
 
@@ -321,8 +325,8 @@ absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file)
   const Field root(documents->front());
   if (Is(root, Node::Kind::kMap, problems)) {
     root.EachMember([&](const std::string& name, const Field& value) {
-      const auto key = std::find_if(kKeys.begin(), kKeys.end(), [&](const Key& known) { return known.name == name; });
-      if (key == kKeys.end()) {
+      const Key* key = FindKey(name);
+      if (key == nullptr) {
         problems.Add(value, "unknown key; all keys are in the podfence.yaml that comes with Podfence");
       } else {
         key->read(value, config, problems);
@@ -351,14 +355,13 @@ absl::StatusOr<Config> KubeletReservations(const Node& kubelet_configuration, st
                                                              "reservedSystemCPUs"};
   Config config;
   config.system_reserved.clear();
+  config.policy.memory_manager_policy = "None";
   Problems problems(file);
   const Field root(kubelet_configuration);
   if (Is(root, Node::Kind::kMap, problems)) {
     root.EachMember([&](const std::string& name, const Field& value) {
       if (std::find(kReservations.begin(), kReservations.end(), name) == kReservations.end()) return;
-      std::find_if(kKeys.begin(), kKeys.end(), [&](const Key& key) {
-        return key.name == name;
-      })->read(value, config, problems);
+      FindKey(name)->read(value, config, problems);
     });
   }
   if (!problems.empty()) return problems.ToStatus();

@@ -78,7 +78,7 @@ absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file)
 absl::StatusOr<Config> LoadConfigFile(const std::string& path);
 // What a KubeletConfiguration reserves: systemReserved, kubeReserved, evictionHard and reservedSystemCPUs of it, with
 // the kubelet's defaults (apis/config/v1beta1/defaults.go: nothing but memory.available 100Mi), in an otherwise default
-// Config. Errors as above, for these keys alone.
+// Config that spreads memory over no NUMA nodes (memoryManagerPolicy None). Errors as above, for these keys alone.
 absl::StatusOr<Config> KubeletReservations(const Node& kubelet_configuration, std::string_view file);
 // All keys, in the order of config/podfence.yaml.
 std::vector<std::string> ConfigKeys();

@@ -166,9 +166,10 @@ absl::StatusOr<std::unique_ptr<ManifestWatcher>> ManifestWatcher::Create(sd_even
     return 0;
   };
   int result = sd_event_add_inotify(loop, &source, directory.c_str(), kMask | IN_ONLYDIR, changed, impl.get());
-  if (result < 0)
+  if (result < 0) {
     return absl::ErrnoToStatus(
         -result, Cat("watch the directory of manifests ", directory, "; make it, or name another one (staticPodPath)"));
+  }
   impl->watch = EventSource(source);
   const auto settled = [](sd_event_source*, uint64_t, void* self) {
     static_cast<Impl*>(self)->Look();

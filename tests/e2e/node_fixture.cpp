@@ -240,17 +240,19 @@ void NodeTest::AddExamplePod(const std::string& name) { AddPod(name, ExamplePod(
 
 void NodeTest::RemovePod(const std::string& name) { fs::remove(Cat(kManifests, "/", name, ".yaml")); }
 
-nlohmann::json NodeTest::PodStatus(const std::string& name) {
+absl::StatusOr<nlohmann::json> NodeTest::AskKubelet(const std::string& name) {
   const absl::StatusOr<std::string> pods = FetchFromAgent(kKubelet, "/pods");
-  if (!pods.ok()) return nullptr;
+  if (!pods.ok()) return pods.status();
   const nlohmann::json list = nlohmann::json::parse(*pods, nullptr, /*allow_exceptions=*/false);
-  if (list.is_discarded() || !list["items"].is_array()) return nullptr;
-  for (const nlohmann::json& pod : list["items"]) {
+  if (list.is_discarded()) return absl::DataLossError(*pods);
+  for (const nlohmann::json& pod : list.value("items", nlohmann::json())) {  // null: there are none
     const std::string found = pod["metadata"].value("name", "");
     if (found == name || found == Cat(name, "-", kNode)) return pod;
   }
-  return nullptr;
+  return nlohmann::json();
 }
+
+nlohmann::json NodeTest::PodStatus(const std::string& name) { return AskKubelet(name).value_or(nlohmann::json()); }
 
 bool NodeTest::AwaitRunning(const std::string& name, absl::Duration patience) {
   return Await(
@@ -270,8 +272,11 @@ bool NodeTest::AwaitRunning(const std::string& name, absl::Duration patience) {
 }
 
 bool NodeTest::AwaitGone(const std::string& name, absl::Duration patience) {
-  // A kubelet that does not answer knows nothing of it.
-  return Await([&] { return FetchFromAgent(kKubelet, "/pods").ok() && PodStatus(name).is_null(); }, patience);
+  const auto gone = [&] {
+    const absl::StatusOr<nlohmann::json> pod = AskKubelet(name);
+    return pod.ok() && pod->is_null();
+  };
+  return Await(gone, patience);
 }
 
 bool NodeTest::Await(const std::function<bool()>& condition, absl::Duration patience) {

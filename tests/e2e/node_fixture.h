@@ -71,6 +71,8 @@ class NodeTest : public ::testing::Test {
   static void RemovePod(const std::string& name);
   // What the kubelet says of a pod of that name; null where it knows none. A static pod's has the node's behind it.
   static nlohmann::json PodStatus(const std::string& name);
+  // The same; an error where the kubelet says nothing.
+  static absl::StatusOr<nlohmann::json> AskKubelet(const std::string& name);
   static bool AwaitRunning(const std::string& name, absl::Duration patience = absl::Seconds(90));
   static bool AwaitGone(const std::string& name, absl::Duration patience = absl::Seconds(60));
   static bool Await(const std::function<bool()>& condition, absl::Duration patience);

@@ -54,8 +54,8 @@ func TestNotes(t *testing.T) {
 		says, silent []string
 	}{
 		"manage": {map[string]any{},
-			[]string{`required_plugins = ["podfence"]`, "static pods (etcd, kube-apiserver", "logs POD -c preflight", "Before helm uninstall", "--set config.releaseOnExit=true",
-				"rollout status daemonset/fence-podfence"}, nil},
+			[]string{"logs POD -c preflight", "static pods (etcd, kube-apiserver", `required_plugins = ["podfence"]`,
+				"Before helm uninstall", "--set config.releaseOnExit=true", "rollout status daemonset/fence-podfence"}, nil},
 		"the last run": {map[string]any{"releaseOnExit": true},
 			[]string{"once all are ready, helm uninstall"}, []string{"--set config.releaseOnExit=true"}},
 		// With the plugin demanded there, the runtime would create nothing.

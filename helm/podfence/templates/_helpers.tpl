@@ -18,12 +18,16 @@ app.kubernetes.io/name: {{ include "podfence.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "podfence.labels" -}}
+{{- define "podfence.ownLabels" -}}
 {{ include "podfence.selectorLabels" . }}
 {{- /* A version may have a "+", a label may not. */}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | trunc 63 | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
+{{- end }}
+
+{{- define "podfence.labels" -}}
+{{ include "podfence.ownLabels" . }}
 {{- with .Values.extraLabels }}
 {{ toYaml . }}
 {{- end }}

@@ -127,10 +127,10 @@
 {{- if and .Values.hostNetwork (not (has ($rolling.maxSurge | default 0 | toString) (list "0" "0%"))) }}
 {{- $problems = append $problems "updateStrategy.rollingUpdate.maxSurge: with hostNetwork two agents cannot have one port: leave rollingUpdate empty" }}
 {{- end }}
-{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
+{{- $own := include "podfence.ownLabels" . | fromYaml }}
 {{- range $name := list "extraLabels" "podLabels" }}
 {{- range $label := keys (get $.Values $name) | sortAlpha }}
-{{- if has $label $own }}
+{{- if hasKey $own $label }}
 {{- $problems = append $problems (printf "%s: %s is the chart's own label" $name $label) }}
 {{- else if and (eq $name "podLabels") (hasKey $.Values.extraLabels $label) }}
 {{- $problems = append $problems (printf "podLabels: %s stands in extraLabels too" $label) }}
